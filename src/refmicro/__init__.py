@@ -1,0 +1,1 @@
+"""refmicro: the bit-exact, byte-exact reference of TensorFlow Lite Micro."""

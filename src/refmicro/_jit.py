@@ -1,0 +1,114 @@
+"""The only numba import: `@jit` compiles a kernel at its first call, not at import.
+
+`refmicro estimate` never runs a kernel and so never pays for numba. The environment variable
+`REFMICRO_JIT` chooses how kernels run: `on` (default), `off` (plain Python) or `boundscheck`.
+Compiled code is cached on disk under a digest of every source that can take part in a kernel,
+because numba alone does not notice an edit in a helper of another file.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+MODES = ("on", "off", "boundscheck")
+
+
+@functools.cache
+def mode() -> str:
+    """How kernels run in this process: one of `MODES`.
+
+    Raises:
+        ValueError: if `REFMICRO_JIT` holds something else.
+    """
+    value = os.environ.get("REFMICRO_JIT", "on")
+    if value not in MODES:
+        raise ValueError(f"REFMICRO_JIT must be one of {', '.join(MODES)}: {value}")
+    return value
+
+
+def source_digest() -> str:
+    """SHA-256 over the package's kernel sources and the mode, the key of the cache folder."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256(mode().encode())
+    for path in sorted([*root.glob("*.py"), *root.glob("ops/*.py")]):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _numba() -> Any:
+    import numba
+    from platformdirs import user_cache_dir
+
+    folder = Path(user_cache_dir("refmicro", appauthor=False)) / "jit" / source_digest()[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        numba.config.CACHE_DIR = str(folder)
+    except OSError:
+        # A read-only home: kernels are then compiled anew in each process.
+        numba.config.CACHE_DIR = ""
+    return numba
+
+
+class Kernel:
+    """A function that is compiled when first called; calls in plain Python mode go straight on."""
+
+    def __init__(self, function: Callable, *, inline: bool = False) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+        self._inline = inline
+        self._call: Callable | None = None
+
+    @property
+    def python(self) -> Callable:
+        """The plain Python function."""
+        return self._function
+
+    def compiled(self) -> Callable:
+        """numba's dispatcher of this kernel, with every kernel it uses compiled likewise."""
+        numba = _numba()
+        source = self._function
+        scope = {
+            name: _compile_once(value) if isinstance(value, Kernel) else value
+            for name, value in source.__globals__.items()
+            if name in source.__code__.co_names or name == "__name__"
+        }
+        clone = types.FunctionType(
+            source.__code__, scope, source.__name__, source.__defaults__, source.__closure__
+        )
+        clone.__kwdefaults__ = source.__kwdefaults__
+        clone.__module__, clone.__qualname__ = source.__module__, source.__qualname__
+        return numba.njit(
+            cache=bool(numba.config.CACHE_DIR),
+            boundscheck=mode() == "boundscheck",
+            inline="always" if self._inline else "never",
+            error_model="numpy",
+            nogil=True,
+        )(clone)
+
+    def __call__(self, *args: Any) -> Any:
+        if self._call is None:
+            self._call = self._function if mode() == "off" else _compile_once(self)
+        return self._call(*args)
+
+
+@functools.cache
+def _compile_once(kernel: Kernel) -> Callable:
+    return kernel.compiled()
+
+
+def jit(function: Callable | None = None, *, inline: bool = False) -> Any:
+    """Mark a kernel for compilation at its first call.
+
+    Kernels keep integers in int64 and narrow explicitly when they store: numba and Python then
+    agree on every value.
+    """
+    if function is None:
+        return functools.partial(jit, inline=inline)
+    return Kernel(function, inline=inline)
