@@ -1,0 +1,554 @@
+"""The oracle: the real TFLM of the pinned `tflite-micro` wheel, seen through `cbridge`.
+
+`Oracle` runs TFLM in this process; a model on which TFLM aborts takes the process with it.
+`IsolatedOracle` has the same methods and works in a child process that may die. `oracle_run` is
+the short way for differential tests; `smallest_arena` measures by trying.
+
+Nothing here computes: the arithmetic is TFLM's own, so that refmicro can be judged by it.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Self
+
+import numpy as np
+
+from . import _bridge_build
+from ._bridge_build import TFLM_WHEEL_VERSION
+from .errors import EnvironmentMissingError, RefmicroError, UsageError
+
+__all__ = [
+    "TFLM_WHEEL_VERSION",
+    "Allocation",
+    "ArenaUse",
+    "CustomOp",
+    "Oracle",
+    "OracleError",
+    "OracleOverrun",
+    "OracleRefusal",
+    "Place",
+    "TensorInfo",
+    "TraceRecord",
+    "TraceSlot",
+    "available",
+    "require",
+]
+
+ARENA_BYTES = (1 << 26, 1 << 30)
+"""Arenas tried when the caller gives none; untouched pages cost nothing."""
+
+TRACE_BYTES_MAX = 1 << 28
+
+CATEGORIES = (
+    "eval_tensors",
+    "persistent_tensors",
+    "quantization",
+    "persistent_buffers",
+    "variables",
+    "nodes",
+    "op_data",
+    "compression",
+)
+"""The recording allocator's buckets in its order (`micro/recording_micro_allocator.h`)."""
+
+# TfLiteType (tensorflow/lite/core/c/c_api_types.h) to the type of one element as TFLM stores it.
+# int4 has no numpy type; TFLM counts one byte for each element of an unpacked int4 tensor.
+_DTYPES = {
+    1: np.float32,
+    2: np.int32,
+    3: np.uint8,
+    4: np.int64,
+    6: np.bool_,
+    7: np.int16,
+    8: np.complex64,
+    9: np.int8,
+    10: np.float16,
+    11: np.float64,
+    12: np.complex128,
+    13: np.uint64,
+    14: np.int32,
+    16: np.uint32,
+    17: np.uint16,
+    18: np.int8,
+}
+
+# What TFLM writes when an arena is too small (micro_allocator.cc, single_arena_buffer_allocator.cc
+# and the kernels); only used to decide whether a larger default arena is worth trying.
+_SHORT_OF_MEMORY = re.compile(r"missing: |too small|[Ff]ailed to (re)?allocate|[Ff]ailed to resize")
+
+
+class OracleError(RefmicroError):
+    """TFLM did not do what was asked; `log` holds what it wrote (exit 3)."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, log: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.log = log
+
+
+class OracleRefusal(OracleError):
+    """TFLM returned an error; `stage` is `allocate`, `invoke` or `reset`."""
+
+    def __init__(
+        self, message: str, *, stage: str = "allocate", log: str = "", hint: str = ""
+    ) -> None:
+        super().__init__(message, log=log, hint=hint)
+        self.stage = stage
+
+
+class OracleOverrun(OracleError):
+    """TFLM wrote outside the arena it was given."""
+
+
+@dataclass(frozen=True)
+class CustomOp:
+    """An operator of ours for TFLM's resolver.
+
+    Attributes:
+        name: the custom code in the model.
+        library: path of a shared library.
+        symbol: a C function in it, without arguments, that returns a `TFLMRegistration*`.
+    """
+
+    name: str
+    library: str
+    symbol: str
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A graph input or output; `index` is its position among them, sizes are bytes.
+
+    `scale` and `zero_point` are those of the first channel, 0 for a tensor without quantization.
+    `offset` counts from the start of the arena and is None for data elsewhere.
+    """
+
+    index: int
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    scale: float
+    zero_point: int
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    quantized_dimension: int
+    offset: int | None
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """One bucket of the recording allocator."""
+
+    requested_bytes: int
+    used_bytes: int
+    count: int
+
+
+@dataclass(frozen=True)
+class ArenaUse:
+    """What the arena holds after allocation, in bytes.
+
+    `used_bytes` is what `arena_used_bytes()` says. `categories` (by the names in `CATEGORIES`) is
+    empty without the recording allocator.
+    """
+
+    used_bytes: int
+    head_bytes: int
+    tail_bytes: int
+    categories: Mapping[str, Allocation]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where memory planning put a tensor; `offset` is None for a constant."""
+
+    subgraph: int
+    tensor: int
+    offset: int | None
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class TraceSlot:
+    """One input or output of one evaluation.
+
+    `tensor` is the index in the subgraph, -1 for an absent optional input. `before` (inputs only)
+    and `after` are the bytes around the evaluation, None for constants and absent tensors.
+    """
+
+    tensor: int
+    offset: int | None
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    before: bytes | None
+    after: bytes | None
+
+    def array(self) -> np.ndarray:
+        """The values after the evaluation, in the tensor's type and shape."""
+        if self.after is None:
+            raise UsageError(f"tensor {self.tensor} was not traced: constant or absent")
+        return np.frombuffer(self.after, self.dtype).reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class TraceRecord:
+    """One evaluation of one operator; `sequence` counts from 0 within one invocation.
+
+    The order is that in which evaluations began: WHILE precedes the operators of its body.
+    """
+
+    sequence: int
+    subgraph: int
+    operator: int
+    builtin_code: int
+    custom_name: str | None
+    status: int
+    inputs: tuple[TraceSlot, ...]
+    outputs: tuple[TraceSlot, ...]
+
+
+def declarations(header: str) -> str:
+    """The part of `bridge.h` that cffi can parse: no C++ blocks, no preprocessor lines."""
+    plain = re.sub(r"#ifdef __cplusplus.*?#endif", "", header, flags=re.DOTALL)
+    return "\n".join(line for line in plain.splitlines() if not line.startswith("#"))
+
+
+def load(library: Path) -> tuple[Any, Any]:
+    """Open a compiled bridge.
+
+    Returns:
+        cffi's `ffi` and `lib`.
+
+    Raises:
+        EnvironmentMissingError: if it cannot be opened or the wheel's library is unlike declared.
+    """
+    import cffi
+
+    ffi = cffi.FFI()
+    ffi.cdef(declarations((_bridge_build.source_folder() / "bridge.h").read_text()))
+    try:
+        lib = ffi.dlopen(str(library))
+    except OSError as error:
+        raise EnvironmentMissingError(
+            f"the oracle's bridge does not load: {error}", hint=_bridge_build.INSTALL_HINT
+        ) from error
+    differs = lib.rm_check_library()
+    if differs != ffi.NULL:
+        raise EnvironmentMissingError(
+            f"TFLM in the tflite-micro wheel is unlike declared: {ffi.string(differs).decode()}",
+            hint=_bridge_build.INSTALL_HINT,
+        )
+    return ffi, lib
+
+
+@functools.cache
+def _bridge() -> tuple[Any, Any]:
+    try:
+        import cffi  # noqa: F401
+    except ImportError:
+        raise EnvironmentMissingError(
+            "the oracle needs cffi: not installed", hint=_bridge_build.INSTALL_HINT
+        ) from None
+    return load(_bridge_build.built_library())
+
+
+def require() -> None:
+    """Make the oracle ready: find the wheel, compile and check the bridge, open it.
+
+    Raises:
+        EnvironmentMissingError: with a sentence and a hint if any of that is not possible.
+    """
+    _bridge()
+
+
+def available() -> bool:
+    """Whether the oracle works here."""
+    try:
+        require()
+    except EnvironmentMissingError:
+        return False
+    return True
+
+
+def _dtype(code: int) -> np.dtype:
+    return np.dtype(_DTYPES.get(code, np.uint8))
+
+
+def _log_lines(text: str) -> list[str]:
+    return [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
+
+
+def _optional(offset: int) -> int | None:
+    return None if offset < 0 else offset
+
+
+class Oracle:
+    """One model in the real TFLM, in this process. Use it as a context manager or call `close`.
+
+    Args:
+        model_bytes: the `.tflite` file. TFLM does not verify it: use `IsolatedOracle` for a file
+            that may be damaged.
+        arena_bytes: size of the arena, whose start is aligned to 16; None takes a generous one.
+        resource_variables: slots for resource variables; 0 makes no object for them.
+        recording: record allocations by category; the allocator itself is then larger.
+        trace: keep every operator's inputs and outputs of the last invocation.
+        trace_bytes_max: limit of the tensor data kept for one invocation.
+        arena_fill: the byte that fills the arena before TFLM gets it.
+        custom_ops: operators beyond those of the wheel.
+
+    Raises:
+        OracleRefusal: with TFLM's own words if it refuses the model.
+        EnvironmentMissingError: if there is no oracle here.
+    """
+
+    def __init__(
+        self,
+        model_bytes: bytes,
+        *,
+        arena_bytes: int | None = None,
+        resource_variables: int = 0,
+        recording: bool = True,
+        trace: bool = False,
+        trace_bytes_max: int = TRACE_BYTES_MAX,
+        arena_fill: int = 0,
+        custom_ops: Sequence[CustomOp | tuple[str, str, str]] = (),
+    ) -> None:
+        self._handle: Any = None
+        self._ffi, self._lib = _bridge()
+        self._recording = recording
+        sizes = ARENA_BYTES if arena_bytes is None else (arena_bytes,)
+        options, keep = self._options(
+            model_bytes,
+            resource_variables,
+            recording,
+            trace,
+            trace_bytes_max,
+            arena_fill,
+            [op if isinstance(op, CustomOp) else CustomOp(*op) for op in custom_ops],
+        )
+        for size in sizes:
+            options.arena_bytes = size
+            try:
+                self._create(options)
+                break
+            except OracleRefusal as refusal:
+                if size == sizes[-1] or not _SHORT_OF_MEMORY.search(refusal.log):
+                    raise
+        del keep
+        self.inputs = self._tensors(self._lib.rm_input_count, self._lib.rm_input)
+        self.outputs = self._tensors(self._lib.rm_output_count, self._lib.rm_output)
+
+    def _options(
+        self,
+        model_bytes: bytes,
+        resource_variables: int,
+        recording: bool,
+        trace: bool,
+        trace_bytes_max: int,
+        arena_fill: int,
+        custom_ops: list[CustomOp],
+    ) -> tuple[Any, list[Any]]:
+        """The C options, and what must stay alive while they are used."""
+        ffi = self._ffi
+        options, model = ffi.new("rm_options*"), ffi.from_buffer(model_bytes)
+        options.model, options.model_bytes = ffi.cast("const uint8_t*", model), len(model_bytes)
+        options.resource_variables = resource_variables
+        options.recording, options.trace = recording, trace
+        options.trace_bytes_max, options.arena_fill = trace_bytes_max, arena_fill
+        array = ffi.new("rm_custom_op[]", len(custom_ops) or 1)
+        keep: list[Any] = [model, array]
+        for row, op in zip(array, custom_ops, strict=False):
+            texts = [ffi.new("char[]", text.encode()) for text in (op.name, op.library, op.symbol)]
+            row.name, row.library, row.symbol = texts
+            keep += texts
+        options.custom_ops, options.custom_op_count = array, len(custom_ops)
+        return options, keep
+
+    def _create(self, options: Any) -> None:
+        out = self._ffi.new("rm_oracle**")
+        status = self._lib.rm_create(options, out)
+        self._handle = out[0]
+        try:
+            self._check(status, "allocate")
+        except RefmicroError:
+            self.close()
+            raise
+
+    def _check(self, status: int, stage: str) -> None:
+        if status == self._lib.RM_OK:
+            return
+        log = self._ffi.string(self._lib.rm_log(self._handle)).decode(errors="replace")
+        lines = "; ".join(_log_lines(log)) or "no message"
+        if status == self._lib.RM_REFUSED:
+            raise OracleRefusal(f"TFLM refuses to {stage}: {lines}", stage=stage, log=log)
+        if status == self._lib.RM_OVERRUN:
+            raise OracleOverrun(f"TFLM wrote outside its arena during {stage}: {lines}", log=log)
+        if status == self._lib.RM_TRACE_FULL:
+            raise UsageError(
+                "the trace of one invocation is larger than trace_bytes_max",
+                hint="raise trace_bytes_max",
+            )
+        raise UsageError(f"the oracle cannot {stage}: {lines}")
+
+    def _live(self) -> Any:
+        if self._handle is None:
+            raise UsageError("the oracle is closed")
+        return self._handle
+
+    def _tensors(self, count: Any, describe: Any) -> list[TensorInfo]:
+        raw, handle = self._ffi.new("rm_tensor*"), self._live()
+        infos = []
+        for index in range(count(handle)):
+            describe(handle, index, raw)
+            scales = tuple(raw.scales[i] for i in range(raw.scale_count))
+            zeros = tuple(raw.zero_points[i] for i in range(raw.zero_point_count))
+            infos.append(
+                TensorInfo(
+                    index=index,
+                    dtype=_dtype(raw.type),
+                    shape=tuple(raw.dims[i] for i in range(raw.rank)),
+                    scale=scales[0] if scales else 0.0,
+                    zero_point=zeros[0] if zeros else 0,
+                    scales=scales,
+                    zero_points=zeros,
+                    quantized_dimension=raw.quantized_dimension,
+                    offset=_optional(raw.offset),
+                    size_bytes=raw.bytes,
+                )
+            )
+        return infos
+
+    def _data(self, infos: list[TensorInfo], describe: Any, index: int, what: str) -> Any:
+        handle = self._live()
+        if not 0 <= index < len(infos):
+            raise UsageError(f"the model has {len(infos)} {what}s: asked for {what} {index}")
+        raw = self._ffi.new("rm_tensor*")
+        describe(handle, index, raw)
+        return self._ffi.buffer(raw.data, raw.bytes)
+
+    def set_input(self, value: np.ndarray | bytes, index: int = 0) -> None:
+        """Copy a whole input: an array of exactly the input's type and shape, or its bytes."""
+        data = self._data(self.inputs, self._lib.rm_input, index, "input")
+        info = self.inputs[index]
+        if isinstance(value, np.ndarray | np.generic):
+            if value.dtype != info.dtype or value.shape != info.shape:
+                raise UsageError(
+                    f"input {index} is {info.dtype} {list(info.shape)}: "
+                    f"got {value.dtype} {list(value.shape)}"
+                )
+            value = value.tobytes()
+        if len(value) != info.size_bytes:
+            raise UsageError(f"input {index} has {info.size_bytes} bytes: got {len(value)}")
+        data[:] = value
+
+    def get_output(self, index: int = 0) -> np.ndarray:
+        """A copy of an output, in its type and shape."""
+        data = self._data(self.outputs, self._lib.rm_output, index, "output")
+        info = self.outputs[index]
+        return np.frombuffer(bytes(data), info.dtype).reshape(info.shape)
+
+    def invoke(self) -> None:
+        """Run the model once.
+
+        Raises:
+            OracleRefusal: if an operator returns an error.
+            OracleOverrun: if TFLM wrote outside the arena.
+            UsageError: if the trace became larger than `trace_bytes_max`.
+        """
+        self._check(self._lib.rm_invoke(self._live()), "invoke")
+
+    def reset(self) -> None:
+        """Put variable tensors and resource variables back to their first values."""
+        self._check(self._lib.rm_reset(self._live()), "reset")
+
+    @functools.cached_property
+    def arena(self) -> ArenaUse:
+        """What the arena holds."""
+        raw = self._ffi.new("rm_arena*")
+        self._lib.rm_measure_arena(self._live(), raw)
+        categories = {
+            name: Allocation(row.requested_bytes, row.used_bytes, row.count)
+            for name, row in zip(CATEGORIES, raw.categories, strict=True)
+            if self._recording
+        }
+        return ArenaUse(
+            raw.used_bytes, raw.head_bytes, raw.tail_bytes, MappingProxyType(categories)
+        )
+
+    def print_allocations(self) -> list[str]:
+        """The lines of the recording allocator's own report."""
+        status = self._lib.rm_print_allocations(self._live())
+        self._check(status, "print allocations")
+        return _log_lines(self._ffi.string(self._lib.rm_log(self._handle)).decode())
+
+    @property
+    def places(self) -> list[Place]:
+        """Places of all tensors that operators touch, in subgraph and tensor order (needs trace)."""
+        handle = self._live()
+        rows = self._lib.rm_places(handle)
+        return [
+            Place(row.subgraph, row.tensor, _optional(row.offset), row.bytes)
+            for row in (rows[i] for i in range(self._lib.rm_place_count(handle)))
+        ]
+
+    @property
+    def trace(self) -> list[TraceRecord]:
+        """The evaluations of the last invocation, in order; empty without `trace=True`."""
+        handle, lib, ffi = self._live(), self._lib, self._ffi
+        data = bytes(ffi.buffer(lib.rm_trace_data(handle), lib.rm_trace_bytes(handle)))
+        records, slots = lib.rm_records(handle), lib.rm_slots(handle)
+        result = []
+        for sequence in range(lib.rm_record_count(handle)):
+            row = records[sequence]
+            first, middle = row.first_slot, row.first_slot + row.input_count
+            last = middle + row.output_count
+            name = row.custom_name
+            result.append(
+                TraceRecord(
+                    sequence=sequence,
+                    subgraph=row.subgraph,
+                    operator=row.operator_index,
+                    builtin_code=row.builtin_code,
+                    custom_name=None if name == ffi.NULL else ffi.string(name).decode(),
+                    status=row.status,
+                    inputs=tuple(_slot(slots[i], data) for i in range(first, middle)),
+                    outputs=tuple(_slot(slots[i], data) for i in range(middle, last)),
+                )
+            )
+        return result
+
+    def close(self) -> None:
+        """Free everything; the oracle cannot be used afterwards."""
+        if self._handle is not None:
+            self._lib.rm_destroy(self._handle)
+            self._handle = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _slot(row: Any, data: bytes) -> TraceSlot:
+    before = None if row.before < 0 else data[row.before : row.before + row.bytes]
+    same = row.after == row.before
+    after = None if row.after < 0 else data[row.after : row.after + row.bytes]
+    return TraceSlot(
+        tensor=row.tensor,
+        offset=_optional(row.offset),
+        dtype=_dtype(row.type),
+        shape=tuple(row.dims[i] for i in range(min(row.rank, 8))),
+        before=before,
+        after=before if same else after,
+    )
