@@ -1,6 +1,6 @@
 """What a user can do wrong: one sentence, one hint, one exit code each.
 
-Exit codes are part of the contract: 0 done and equal, 1 over budget, 2 usage or a file that is not a
+Exit codes are part of the contract: 0 done and equal, 1 over budget, 2 usage or a file that is no
 valid model, 3 operator or type not supported, 4 numbers or arena differ, 5 environment.
 """
 

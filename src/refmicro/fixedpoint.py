@@ -6,8 +6,8 @@ promise: `prepare` of an operator proves that it does not happen, or the docstri
 platform's build of TFLM does.
 
 Sources: `tensorflow/lite/kernels/internal/common.{h,cc}`, `quantization_util.cc` beside it, and
-gemmlowp's `fixedpoint/fixedpoint.h`. All rules are of a build without TFLITE_SINGLE_ROUNDING, as the
-pinned wheel and TFLM's own makefiles are.
+gemmlowp's `fixedpoint/fixedpoint.h`. All rules are of a build without TFLITE_SINGLE_ROUNDING, as
+the pinned wheel and TFLM's own makefiles are.
 """
 
 from __future__ import annotations
@@ -131,6 +131,6 @@ def saturating_left_shift(x, shift):
 
 @jit
 def multiply_array(x, multiplier, shift, out):
-    """`multiply_by_quantized_multiplier` of every element of the flat int64 array `x` into `out`."""
+    """`multiply_by_quantized_multiplier` of each element of the flat int64 array `x`."""
     for i in range(x.size):
         out[i] = multiply_by_quantized_multiplier(x[i], multiplier, shift)

@@ -56,22 +56,42 @@ class DType(enum.Enum):
 
 
 _ITEMSIZE_BYTES = {
-    DType.FLOAT32: 4, DType.FLOAT16: 2, DType.INT32: 4, DType.UINT8: 1, DType.INT64: 8,
-    DType.BOOL: 1, DType.INT16: 2, DType.COMPLEX64: 8, DType.INT8: 1, DType.FLOAT64: 8,
-    DType.COMPLEX128: 16, DType.UINT64: 8, DType.RESOURCE: 4, DType.UINT32: 4, DType.UINT16: 2,
+    DType.FLOAT32: 4,
+    DType.FLOAT16: 2,
+    DType.INT32: 4,
+    DType.UINT8: 1,
+    DType.INT64: 8,
+    DType.BOOL: 1,
+    DType.INT16: 2,
+    DType.COMPLEX64: 8,
+    DType.INT8: 1,
+    DType.FLOAT64: 8,
+    DType.COMPLEX128: 16,
+    DType.UINT64: 8,
+    DType.RESOURCE: 4,
+    DType.UINT32: 4,
+    DType.UINT16: 2,
     DType.INT4: 1,
-}  # fmt: skip
+}
 
 _NUMPY = {
-    DType.FLOAT32: np.dtype(np.float32), DType.FLOAT16: np.dtype(np.float16),
-    DType.INT32: np.dtype(np.int32), DType.UINT8: np.dtype(np.uint8),
-    DType.INT64: np.dtype(np.int64), DType.BOOL: np.dtype(np.bool_),
-    DType.INT16: np.dtype(np.int16), DType.COMPLEX64: np.dtype(np.complex64),
-    DType.INT8: np.dtype(np.int8), DType.FLOAT64: np.dtype(np.float64),
-    DType.COMPLEX128: np.dtype(np.complex128), DType.UINT64: np.dtype(np.uint64),
-    DType.RESOURCE: np.dtype(np.int32), DType.UINT32: np.dtype(np.uint32),
-    DType.UINT16: np.dtype(np.uint16), DType.INT4: np.dtype(np.int8),
-}  # fmt: skip
+    DType.FLOAT32: np.dtype(np.float32),
+    DType.FLOAT16: np.dtype(np.float16),
+    DType.INT32: np.dtype(np.int32),
+    DType.UINT8: np.dtype(np.uint8),
+    DType.INT64: np.dtype(np.int64),
+    DType.BOOL: np.dtype(np.bool_),
+    DType.INT16: np.dtype(np.int16),
+    DType.COMPLEX64: np.dtype(np.complex64),
+    DType.INT8: np.dtype(np.int8),
+    DType.FLOAT64: np.dtype(np.float64),
+    DType.COMPLEX128: np.dtype(np.complex128),
+    DType.UINT64: np.dtype(np.uint64),
+    DType.RESOURCE: np.dtype(np.int32),
+    DType.UINT32: np.dtype(np.uint32),
+    DType.UINT16: np.dtype(np.uint16),
+    DType.INT4: np.dtype(np.int8),
+}
 
 INTEGER_LIMITS = {
     DType.INT8: (-128, 127),

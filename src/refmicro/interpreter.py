@@ -1,0 +1,426 @@
+"""The integer interpreter: prepare once, invoke many times, one vector or a whole batch.
+
+Every tensor is held as an array of shape (B, *shape), where B is the batch or 1 where all rows
+share the value. Many small operators are bound by Python's dispatch, so that a batch costs hardly more
+than a single vector until arithmetic dominates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from refmicro.errors import UsageError
+from refmicro.model.graph import Model
+from refmicro.model.reader import parse_model, read_model
+from refmicro.program import PreparedNode, Program, prepare_model
+from refmicro.types import DType, Tensor, TflmBuild
+
+CHUNK_BYTES = 8 << 20
+"""Working memory that one chunk of a batch aims at, so that its tensors stay in the cache."""
+
+MAX_WORKING_BYTES = 8 << 30
+"""A model whose tensors need more for a single vector is refused."""
+
+Trace = Callable[[int, int, np.ndarray], None]
+"""Called as trace(subgraph, tensor, values) for each tensor when it is written."""
+
+
+@dataclass(frozen=True)
+class TensorDetails:
+    """One input or output: tensor index in subgraph 0, name, type, shape, quantization."""
+
+    index: int
+    name: str
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    scale: float
+    zero_point: int
+
+
+class Interpreter:
+    """Runs one model, with the same calls as the `tflite_micro` wheel's interpreter.
+
+    State (variable tensors and resource variables) starts at reset and is kept from one `invoke` to
+    the next, as in TFLM.
+    """
+
+    def __init__(self, model: Model, *, resource_variables: int | None = None) -> None:
+        """Prepare `model`.
+
+        Raises:
+            UnsupportedError: an operator is refused.
+            InvalidModelError: the graph cannot run.
+        """
+        # Numbers do not depend on the build; the wheel's is the one they are compared with.
+        build = TflmBuild.wheel()
+        self.program = prepare_model(model, build, resource_variables=resource_variables)
+        self._graphs = tuple(_GraphPlan.of(self.program, i) for i in range(len(model.subgraphs)))
+        self._check_memory()
+        main = model.subgraphs[0]
+        self._inputs = tuple(_details(main.tensors[i], i) for i in main.inputs)
+        self._outputs = tuple(_details(main.tensors[i], i) for i in main.outputs)
+        self._values: list[np.ndarray] = [
+            np.zeros((1, *item.shape), item.dtype) for item in self._inputs
+        ]
+        self._results: list[np.ndarray] | None = None
+        self._state = _State.reset(self.program, 1)
+
+    @classmethod
+    def from_file(cls, path: str | Path, **options: Any) -> Interpreter:
+        """The interpreter of a model file."""
+        return cls(read_model(path), **options)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, **options: Any) -> Interpreter:
+        """The interpreter of a model in memory."""
+        return cls(parse_model(data), **options)
+
+    def _check_memory(self) -> None:
+        need = sum(t.nbytes for g in self.program.model.subgraphs for t in g.tensors)
+        if need > MAX_WORKING_BYTES:
+            raise UsageError(
+                f"the model's tensors need more than {MAX_WORKING_BYTES} bytes: {need}",
+                hint="refmicro interprets models for microcontrollers",
+            )
+
+    def get_input_details(self, index: int = 0) -> TensorDetails:
+        """What input `index` must look like."""
+        return self._inputs[_checked("input", index, len(self._inputs))]
+
+    def get_output_details(self, index: int = 0) -> TensorDetails:
+        """What output `index` looks like."""
+        return self._outputs[_checked("output", index, len(self._outputs))]
+
+    @property
+    def input_count(self) -> int:
+        """Number of model inputs."""
+        return len(self._inputs)
+
+    @property
+    def output_count(self) -> int:
+        """Number of model outputs."""
+        return len(self._outputs)
+
+    def set_input(self, values: np.ndarray, index: int = 0) -> None:
+        """Set input `index` for the next `invoke`.
+
+        Raises:
+            UsageError: wrong index, type or shape.
+        """
+        details = self.get_input_details(index)
+        self._values[index] = _fit(values, details, index)[None]
+
+    def invoke(self, trace: Trace | None = None) -> None:
+        """Run the model once on the inputs that are set, state carried on."""
+        self._results = self._run(self._values, self._state, trace)
+
+    def get_output(self, index: int = 0) -> np.ndarray:
+        """A copy of output `index` of the last `invoke`.
+
+        Raises:
+            UsageError: wrong index, or nothing was invoked yet.
+        """
+        _checked("output", index, len(self._outputs))
+        if self._results is None:
+            raise UsageError("an output can be read after invoke(): nothing was invoked yet")
+        return self._results[index][0].copy()
+
+    def reset(self) -> None:
+        """Set all state back: variable tensors and resource variables to their zero points."""
+        self._state = _State.reset(self.program, 1)
+
+    def invoke_batch(
+        self, inputs: Sequence[np.ndarray], trace: Trace | None = None
+    ) -> list[np.ndarray]:
+        """Run rows independently of one another, every row from reset state.
+
+        Args:
+            inputs: one array an input, of shape (N, *input shape), all with the same N.
+            trace: called for every tensor written, with arrays of N rows; the batch then runs in
+                one chunk.
+
+        Returns:
+            One array an output, of shape (N, *output shape). The interpreter's own state and
+            inputs stay as they were.
+
+        Raises:
+            UsageError: wrong number of arrays, wrong type or shape, or different N.
+        """
+        arrays = self._fit_batch(inputs)
+        rows = arrays[0].shape[0] if arrays else 1
+        chunk = rows if trace else self.chunk_rows
+        outputs = [np.empty((rows, *item.shape), item.dtype) for item in self._outputs]
+        for start in range(0, rows, chunk):
+            part = [array[start : start + chunk] for array in arrays]
+            size = min(chunk, rows - start)
+            results = self._run(part, _State.reset(self.program, size), trace)
+            for output, result in zip(outputs, results, strict=True):
+                output[start : start + size] = result
+        return outputs
+
+    def invoke_sequence(
+        self, inputs: Sequence[np.ndarray], trace: Trace | None = None
+    ) -> list[np.ndarray]:
+        """Run rows as successive steps of one stream from reset; same arrays as a batch."""
+        arrays = self._fit_batch(inputs)
+        steps = arrays[0].shape[0] if arrays else 1
+        outputs = [np.empty((steps, *item.shape), item.dtype) for item in self._outputs]
+        state = _State.reset(self.program, 1)
+        for step in range(steps):
+            results = self._run([a[step : step + 1] for a in arrays], state, trace)
+            for output, result in zip(outputs, results, strict=True):
+                output[step] = result[0]
+        return outputs
+
+    @property
+    def chunk_rows(self) -> int:
+        """Rows of a batch that are carried through the graph together."""
+        return max(1, min(256, CHUNK_BYTES // max(1, max(g.peak_bytes for g in self._graphs))))
+
+    def _fit_batch(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        if len(inputs) != len(self._inputs):
+            raise UsageError(f"the model has {len(self._inputs)} inputs: got {len(inputs)} arrays")
+        arrays = []
+        for index, (values, details) in enumerate(zip(inputs, self._inputs, strict=True)):
+            array = np.ascontiguousarray(values)
+            if array.dtype != details.dtype or array.shape[1:] != details.shape or not array.ndim:
+                raise _wrong_input(index, details, array, batch=True)
+            arrays.append(array)
+        sizes = {array.shape[0] for array in arrays}
+        if len(sizes) > 1:
+            raise UsageError(f"all inputs must have the same number of rows: {sorted(sizes)}")
+        return arrays
+
+    def _run(
+        self, inputs: Sequence[np.ndarray], state: _State, trace: Trace | None
+    ) -> list[np.ndarray]:
+        run = _Run(self._graphs, state, trace)
+        return run.subgraph(0, inputs, None)
+
+
+def _details(tensor: Tensor, index: int) -> TensorDetails:
+    return TensorDetails(
+        index, tensor.name, tensor.dtype.numpy, tensor.shape, tensor.scale, tensor.zero_point
+    )
+
+
+def _checked(what: str, index: int, count: int) -> int:
+    if not 0 <= index < count:
+        raise UsageError(f"{what} index must be below {count}: {index}")
+    return index
+
+
+def _wrong_input(
+    index: int, details: TensorDetails, array: np.ndarray, *, batch: bool
+) -> UsageError:
+    lead = "[N, " if batch else "["
+    shape = ", ".join(str(size) for size in details.shape)
+    return UsageError(
+        f"input {index} ('{details.name}') must be {details.dtype}{lead}{shape}]: "
+        f"got {array.dtype}{list(array.shape)}",
+        hint="quantize the values first: q = round(x / scale) + zero_point",
+    )
+
+
+def _fit(values: np.ndarray, details: TensorDetails, index: int) -> np.ndarray:
+    array = np.ascontiguousarray(values)
+    if array.dtype != details.dtype or array.shape != details.shape:
+        raise _wrong_input(index, details, array, batch=False)
+    return array.copy()
+
+
+@dataclass(frozen=True)
+class _GraphPlan:
+    """What running one subgraph needs: constants, and which values die after which operator."""
+
+    nodes: tuple[PreparedNode, ...]
+    tensors: tuple[Tensor, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    constants: dict[int, np.ndarray]
+    variables: frozenset[int]
+    dead_after: tuple[tuple[int, ...], ...]
+    peak_bytes: int
+
+    @staticmethod
+    def of(program: Program, index: int) -> _GraphPlan:
+        graph = program.model.subgraphs[index]
+        constants = {
+            i: tensor.array()[None]
+            for i, tensor in enumerate(graph.tensors)
+            if tensor.is_constant and tensor.dtype is not DType.STRING
+        }
+        variables = frozenset(i for i, t in enumerate(graph.tensors) if t.is_variable)
+        last: dict[int, int] = {}
+        for step, op in enumerate(graph.operators):
+            last.update({i: step for i in (*op.inputs, *op.outputs) if i >= 0})
+        keep = set(graph.outputs) | variables | constants.keys()
+        dead: list[list[int]] = [[] for _ in graph.operators]
+        for tensor, step in last.items():
+            if tensor not in keep:
+                dead[step].append(tensor)
+        live = peak = sum(graph.tensors[i].nbytes for i in graph.inputs)
+        for step, op in enumerate(graph.operators):
+            live += sum(graph.tensors[i].nbytes for i in op.outputs)
+            peak = max(peak, live)
+            live -= sum(graph.tensors[i].nbytes for i in dead[step])
+        return _GraphPlan(
+            program.nodes[index],
+            graph.tensors,
+            graph.inputs,
+            graph.outputs,
+            constants,
+            variables,
+            tuple(tuple(items) for items in dead),
+            peak,
+        )
+
+
+@dataclass
+class _State:
+    """Variable tensors by (subgraph, tensor) and resource variables by id, each with B rows."""
+
+    batch: int
+    variables: dict[tuple[int, int], np.ndarray]
+    resources: list[np.ndarray]
+
+    @staticmethod
+    def reset(program: Program, batch: int) -> _State:
+        """As TFLM resets: int8 variables and resources to their zero point, others to zero bytes.
+
+        Source: `ResetTensorData` in `tensorflow/lite/micro/micro_interpreter_graph.cc` and
+        `ResetAll` in `micro_resource_variable.cc`.
+        """
+        variables = {}
+        for number, graph in enumerate(program.model.subgraphs):
+            for index, tensor in enumerate(graph.tensors):
+                if tensor.is_variable:
+                    points = tensor.quantization.zero_point
+                    value = points[0] if tensor.dtype is DType.INT8 and points else 0
+                    shape = (batch, *tensor.shape)
+                    variables[number, index] = np.full(shape, value, tensor.dtype.numpy)
+        resources = [
+            np.full((batch, item.nbytes or 0), item.reset_byte, np.uint8)
+            for item in program.resources
+        ]
+        return _State(batch, variables, resources)
+
+
+class _Run:
+    """One invocation: walks subgraphs, holds live values."""
+
+    def __init__(self, graphs: tuple[_GraphPlan, ...], state: _State, trace: Trace | None) -> None:
+        self.graphs = graphs
+        self.state = state
+        self.trace = trace
+
+    def subgraph(
+        self, index: int, inputs: Sequence[np.ndarray], rows: np.ndarray | None
+    ) -> list[np.ndarray]:
+        """Run subgraph `index` on arrays with as many rows as `rows` (None: the whole batch)."""
+        graph = self.graphs[index]
+        batch = self.state.batch if rows is None else len(rows)
+        values = dict(graph.constants)
+        values.update(zip(graph.inputs, inputs, strict=True))
+        if self.trace is not None:
+            for tensor, array in zip(graph.inputs, inputs, strict=True):
+                self.trace(index, tensor, array)
+        context = _Context(self, index, graph, values, batch, rows)
+        for node, dead in zip(graph.nodes, graph.dead_after, strict=True):
+            context.node = node.operator
+            context.tensors_out = node.node.outputs
+            node.spec.eval(context, node.data)
+            for tensor in dead:
+                values.pop(tensor, None)
+        return [context.whole(context.value(tensor)) for tensor in graph.outputs]
+
+
+class _Context:
+    """The `EvalContext` of one subgraph invocation."""
+
+    __slots__ = ("batch", "graph", "index", "node", "rows", "run", "tensors_out", "values")
+
+    def __init__(
+        self,
+        run: _Run,
+        index: int,
+        graph: _GraphPlan,
+        values: dict[int, np.ndarray],
+        batch: int,
+        rows: np.ndarray | None,
+    ) -> None:
+        self.run = run
+        self.index = index
+        self.graph = graph
+        self.values = values
+        self.batch = batch
+        self.rows = rows
+        self.node: Any = None
+        self.tensors_out: tuple[Tensor, ...] = ()
+
+    def value(self, tensor: int) -> np.ndarray:
+        if tensor in self.graph.variables:
+            stored = self.run.state.variables[self.index, tensor]
+            return stored if self.rows is None else stored[self.rows]
+        return self.values[tensor]
+
+    def store(self, tensor: int, array: np.ndarray) -> None:
+        if tensor in self.graph.variables:
+            if self.rows is None:
+                self.run.state.variables[self.index, tensor] = self.whole(array)
+            else:
+                stored = self.run.state.variables[self.index, tensor].copy()
+                stored[self.rows] = array
+                self.run.state.variables[self.index, tensor] = stored
+        else:
+            self.values[tensor] = array
+        if self.run.trace is not None:
+            self.run.trace(self.index, tensor, array)
+
+    def whole(self, array: np.ndarray) -> np.ndarray:
+        """The array with all rows of the batch."""
+        if array.shape[0] == self.batch:
+            return array
+        return np.broadcast_to(array, (self.batch, *array.shape[1:]))
+
+    def input(self, index: int) -> np.ndarray:
+        return self.value(self.node.inputs[index])
+
+    def optional_input(self, index: int) -> np.ndarray | None:
+        inputs = self.node.inputs
+        if index >= len(inputs) or inputs[index] < 0:
+            return None
+        return self.value(inputs[index])
+
+    def set_output(self, index: int, values: np.ndarray) -> None:
+        tensor = self.tensors_out[index]
+        assert values.dtype == tensor.dtype.numpy, (values.dtype, tensor.dtype)
+        assert values.shape[1:] == tensor.shape, (values.shape, tensor.shape)
+        self.store(self.node.outputs[index], values)
+
+    def set_input(self, index: int, values: np.ndarray) -> None:
+        self.store(self.node.inputs[index], values)
+
+    def run_subgraph(
+        self, index: int, inputs: Sequence[np.ndarray], rows: np.ndarray | None = None
+    ) -> list[np.ndarray]:
+        if rows is not None and self.rows is not None:
+            rows = self.rows[rows]
+        return self.run.subgraph(index, inputs, self.rows if rows is None else rows)
+
+    def read_resource(self, identifier: int) -> np.ndarray:
+        stored = self.run.state.resources[identifier]
+        return stored if self.rows is None else stored[self.rows]
+
+    def write_resource(self, identifier: int, values: np.ndarray) -> None:
+        if self.rows is None:
+            self.run.state.resources[identifier] = self.whole(values)
+        else:
+            stored = self.run.state.resources[identifier].copy()
+            stored[self.rows] = values
+            self.run.state.resources[identifier] = stored

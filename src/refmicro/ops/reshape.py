@@ -1,0 +1,41 @@
+"""RESHAPE: the same values under another shape.
+
+Shapes: the output's declared shape must hold as many elements as the input; a shape input is not
+read at run time.
+Quantization: any type, bytes are copied.
+Source: `tensorflow/lite/micro/kernels/reshape{,_common}.cc`.
+"""
+
+from __future__ import annotations
+
+from refmicro.ops._spec import EvalContext, OpSpec, PrepareContext
+
+
+def prepare(ctx: PrepareContext) -> tuple[int, ...]:
+    """Returns the output's shape."""
+    ctx.require(len(ctx.node.inputs) in (1, 2), "must have 1 or 2 inputs", len(ctx.node.inputs))
+    ctx.require(len(ctx.node.outputs) == 1, "must have 1 output", len(ctx.node.outputs))
+    x, output = ctx.input(0), ctx.output(0)
+    ctx.require(
+        x.dtype is output.dtype,
+        "input and output must have one type",
+        f"{x.dtype} and {output.dtype}",
+    )
+    # TFLM reads the legacy shape [0] as a scalar where there is no shape input.
+    scalar = len(ctx.node.inputs) == 1 and output.shape == (0,)
+    elements = 1 if scalar else output.elements
+    ctx.require(
+        x.elements == elements,
+        "input and output must have as many elements",
+        f"{x.elements} and {elements}",
+    )
+    return output.shape
+
+
+def evaluate(ctx: EvalContext, shape: tuple[int, ...]) -> None:
+    """A view, no values move."""
+    x = ctx.input(0)
+    ctx.set_output(0, x.reshape(x.shape[0], *shape))
+
+
+OP = OpSpec("RESHAPE", prepare, evaluate, params="TfLiteReshapeParams")

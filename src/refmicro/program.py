@@ -1,0 +1,334 @@
+"""A model bound to its operators and prepared: what the interpreter runs, the arena counts.
+
+`prepare_model` does what TFLM does between the flatbuffer and the memory plan: it finds every
+operator, calls each `Init` and each `Prepare` in TFLM's order, and keeps what they asked for. All
+refusals of a model are collected and reported at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from refmicro.errors import InvalidModelError, UnsupportedError
+from refmicro.model.graph import Model, Operator, Subgraph
+from refmicro.ops import registry
+from refmicro.ops._spec import Node, OpSpec, PrepareContext, Refused
+from refmicro.types import Tensor, TflmBuild
+
+DEFAULT_RESOURCE_VARIABLES = 16
+"""How many resource variables TFLM's own tools allow for where a model uses them."""
+
+
+@dataclass(frozen=True)
+class PreparedNode:
+    """One operator after `Prepare`.
+
+    Attributes:
+        subgraph, index: where it is.
+        operator: as in the model.
+        spec: its kernels.
+        node: the operator with its tensors.
+        data: what its `prepare` returned.
+        init_bytes, persistent_bytes, scratch_bytes: sizes that it asked for, in order.
+        temp_tensors: tensors that it held as temporaries while preparing.
+        subgraphs: subgraphs that it runs.
+    """
+
+    subgraph: int
+    index: int
+    operator: Operator
+    spec: OpSpec
+    node: Node
+    data: Any
+    init_bytes: tuple[int, ...]
+    persistent_bytes: tuple[int, ...]
+    scratch_bytes: tuple[int, ...]
+    temp_tensors: tuple[Tensor, ...]
+    subgraphs: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The operator's name."""
+        return self.spec.name
+
+
+@dataclass(frozen=True)
+class ResourceVariable:
+    """A resource variable: names, size in bytes, and the byte it is reset to."""
+
+    container: str | None
+    shared_name: str
+    nbytes: int | None = None
+    reset_byte: int = 0
+
+
+@dataclass(frozen=True)
+class Program:
+    """A prepared model.
+
+    Attributes:
+        model: the source, with the shapes that Prepare changed.
+        build: the TFLM build it was prepared for.
+        nodes: prepared operators of each subgraph, in execution order.
+        resources: resource variables by id.
+        max_resource_variables: capacity of `MicroResourceVariables`; 0 where there is none.
+    """
+
+    model: Model
+    build: TflmBuild
+    nodes: tuple[tuple[PreparedNode, ...], ...]
+    resources: tuple[ResourceVariable, ...]
+    max_resource_variables: int
+
+
+@dataclass
+class _ModelState:
+    """The part of the model that control flow and resource operators see (`ModelView`)."""
+
+    model: Model
+    capacity: int
+    resources: list[ResourceVariable] = field(default_factory=list)
+
+    def _subgraph(self, index: int) -> Subgraph:
+        if not 0 <= index < len(self.model.subgraphs):
+            raise Refused(
+                f"a subgraph index must be below {len(self.model.subgraphs)}",
+                str(index),
+                malformed=True,
+            )
+        return self.model.subgraphs[index]
+
+    def subgraph_inputs(self, index: int) -> tuple[Tensor, ...]:
+        graph = self._subgraph(index)
+        return tuple(graph.tensors[i] for i in graph.inputs)
+
+    def subgraph_outputs(self, index: int) -> tuple[Tensor, ...]:
+        graph = self._subgraph(index)
+        return tuple(graph.tensors[i] for i in graph.outputs)
+
+    def resource_id(self, container: str | None, shared_name: str) -> int:
+        for index, known in enumerate(self.resources):
+            if container in (None, known.container) and known.shared_name == shared_name:
+                return index
+        if len(self.resources) >= self.capacity:
+            raise Refused(
+                f"a model may use at most {self.capacity} resource variables here",
+                f"variable '{shared_name}' is one more",
+            )
+        self.resources.append(ResourceVariable(container, shared_name))
+        return len(self.resources) - 1
+
+    def allocate_resource(self, identifier: int, tensor: Tensor) -> bool:
+        known = self.resources[identifier]
+        if known.nbytes is not None:
+            return False
+        zero_point = tensor.zero_point if tensor.quantization.is_affine else 0
+        self.resources[identifier] = dataclasses.replace(
+            known, nbytes=tensor.nbytes, reset_byte=zero_point & 0xFF
+        )
+        return True
+
+
+def prepare_model(
+    model: Model, build: TflmBuild, *, resource_variables: int | None = None
+) -> Program:
+    """Bind every operator of `model` and run `Init` and `Prepare` as TFLM does.
+
+    Args:
+        model: the model.
+        build: how TFLM is built.
+        resource_variables: capacity of `MicroResourceVariables`; by default 16 where the model has
+            VAR_HANDLE operators, else none.
+
+    Raises:
+        UnsupportedError: all operators that TFLM or refmicro refuses, at once.
+        InvalidModelError: if the graph cannot run anywhere.
+    """
+    specs = _find_operators(model)
+    _check_order(model)
+    _check_subgraph_calls(model, specs)
+    if resource_variables is None:
+        uses = any(op.name == "VAR_HANDLE" for graph in model.subgraphs for op in graph.operators)
+        resource_variables = DEFAULT_RESOURCE_VARIABLES if uses else 0
+    state = _ModelState(model, resource_variables)
+    problems: list[tuple[str, Refused]] = []
+    nodes = tuple(
+        tuple(
+            prepared
+            for index, op in enumerate(graph.operators)
+            if (prepared := _prepare_node(state, build, specs[op.name], number, index, problems))
+        )
+        for number, graph in enumerate(model.subgraphs)
+    )
+    if problems:
+        _raise_problems(problems)
+    return Program(state.model, build, nodes, tuple(state.resources), resource_variables)
+
+
+def place(subgraph: int, index: int, name: str) -> str:
+    """How messages name an operator."""
+    return f"subgraph {subgraph}, operator {index} ({name})"
+
+
+def _find_operators(model: Model) -> dict[str, OpSpec]:
+    """All operators of the model by name; every one that is missing is reported at once."""
+    found: dict[str, OpSpec] = {}
+    missing: dict[str, str] = {}
+    for number, graph in enumerate(model.subgraphs):
+        for index, op in enumerate(graph.operators):
+            if op.name in found or op.name in missing:
+                continue
+            spec = registry.find(op.name)
+            if spec is None:
+                missing[op.name] = f"{place(number, index, op.name)}: no such operator here"
+            else:
+                found[op.name] = spec
+    if missing:
+        raise UnsupportedError(
+            f"operators that are not supported: {', '.join(sorted(missing))}",
+            hint="`refmicro lint` says what to write instead",
+            problems=tuple(missing.values()),
+        )
+    return found
+
+
+def _check_order(model: Model) -> None:
+    """Every tensor must be written before it is read: TFLM would read what lies in the arena."""
+    for number, graph in enumerate(model.subgraphs):
+        ready = {
+            index
+            for index, tensor in enumerate(graph.tensors)
+            if tensor.is_constant or tensor.is_variable or tensor.elements == 0
+        }
+        ready.update(graph.inputs)
+        for index, op in enumerate(graph.operators):
+            for slot, tensor in enumerate(op.inputs):
+                if tensor >= 0 and tensor not in ready:
+                    raise InvalidModelError(
+                        f"{place(number, index, op.name)}: input {slot} must be written before it "
+                        f"is read: tensor {tensor} is not",
+                        hint="operators must stand in execution order; the file is damaged",
+                    )
+            ready.update(op.outputs)
+        for tensor in graph.outputs:
+            if tensor not in ready:
+                raise InvalidModelError(
+                    f"subgraph {number}: output tensor {tensor} is never written",
+                    hint="the file is damaged; convert the model again",
+                )
+
+
+def _check_subgraph_calls(model: Model, specs: dict[str, OpSpec]) -> None:
+    """Subgraphs must not call one another in a circle: TFLM would recurse until the stack ends."""
+    calls = [
+        {callee for op in graph.operators for callee in specs[op.name].subgraphs(op.options)}
+        for graph in model.subgraphs
+    ]
+    done: set[int] = set()
+
+    def visit(index: int, path: tuple[int, ...]) -> None:
+        if index in path:
+            circle = " -> ".join(str(step) for step in (*path, index))
+            raise InvalidModelError(
+                f"subgraphs must not call one another in a circle: {circle}",
+                hint="the file is damaged; convert the model again",
+            )
+        if index in done or not 0 <= index < len(calls):
+            return
+        for callee in sorted(calls[index]):
+            visit(callee, (*path, index))
+        done.add(index)
+
+    for index in range(len(calls)):
+        visit(index, ())
+
+
+def _prepare_node(
+    state: _ModelState,
+    build: TflmBuild,
+    spec: OpSpec,
+    subgraph: int,
+    index: int,
+    problems: list[tuple[str, Refused]],
+) -> PreparedNode | None:
+    graph = state.model.subgraphs[subgraph]
+    op = graph.operators[index]
+    node = Node(
+        name=op.name,
+        inputs=tuple(graph.tensors[i] if i >= 0 else None for i in op.inputs),
+        outputs=tuple(graph.tensors[i] for i in op.outputs),
+        options=op.options,
+        custom_options=op.custom_options,
+        intermediates=tuple(graph.tensors[i] if i >= 0 else None for i in op.intermediates),
+        version=op.code.version,
+        input_indices=op.inputs,
+    )
+    context = PrepareContext(node, build, state)
+    try:
+        _check_tensors(node)
+        data = spec.prepare(context)
+    except Refused as refusal:
+        problems.append((place(subgraph, index, op.name), refusal))
+        return None
+    return PreparedNode(
+        subgraph,
+        index,
+        op,
+        spec,
+        node,
+        data,
+        spec.init_bytes(node, build),
+        tuple(context.persistent_bytes),
+        tuple(context.scratch_bytes),
+        tuple(context.temp_tensors),
+        spec.subgraphs(op.options),
+    )
+
+
+def _check_tensors(node: Node) -> None:
+    """What holds for tensors of every operator: known sizes, positive dimensions, sane scales."""
+    for what, tensors in (("input", node.inputs), ("output", node.outputs)):
+        for slot, tensor in enumerate(tensors):
+            if tensor is None:
+                continue
+            if tensor.dtype.itemsize_bytes is None:
+                raise Refused(f"{what} {slot} must have a type that TFLM knows", str(tensor.dtype))
+            if any(size <= 0 for size in tensor.shape) and tensor.shape != (0,):
+                raise Refused(
+                    f"{what} {slot} must have a static shape with dimensions above 0",
+                    str(list(tensor.shape)),
+                )
+            for scale in tensor.quantization.scale:
+                if not (math.isfinite(scale) and scale >= 0):
+                    raise Refused(
+                        f"{what} {slot} must have finite scales that are not negative",
+                        str(scale),
+                        malformed=True,
+                    )
+
+
+def _raise_problems(problems: list[tuple[str, Refused]]) -> None:
+    lines = tuple(f"{where}: {refusal}" for where, refusal in problems)
+    malformed = [
+        line for line, (_, refusal) in zip(lines, problems, strict=True) if refusal.malformed
+    ]
+    if malformed:
+        raise InvalidModelError(malformed[0], hint="the file is damaged; convert the model again")
+    more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+    raise UnsupportedError(
+        lines[0] + more, hint="`refmicro lint` says what to write instead", problems=lines
+    )
+
+
+def is_computed(tensor: Tensor) -> bool:
+    """Whether TFLM plans memory for the tensor: no constant, no variable, some bytes."""
+    return not (tensor.is_constant or tensor.is_variable or tensor.nbytes == 0)
+
+
+def has_state(program: Program) -> bool:
+    """Whether an invocation can leave something behind for the next one."""
+    variables = any(t.is_variable for graph in program.model.subgraphs for t in graph.tensors)
+    return variables or bool(program.resources)
