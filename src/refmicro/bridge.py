@@ -11,33 +11,58 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
 
 from . import _bridge_build
 from ._bridge_build import TFLM_WHEEL_VERSION
+from ._bridge_types import (
+    Allocation,
+    ArenaUse,
+    CustomOp,
+    OracleCrash,
+    OracleError,
+    OracleOverrun,
+    OracleRefusal,
+    OracleResult,
+    OracleTimeout,
+    Place,
+    TensorInfo,
+    TraceRecord,
+    TraceSlot,
+)
+from ._bridge_worker import TIMEOUT_S, Worker, shared_worker
 from .errors import EnvironmentMissingError, RefmicroError, UsageError
 
 __all__ = [
+    "CATEGORIES",
     "TFLM_WHEEL_VERSION",
     "Allocation",
     "ArenaUse",
     "CustomOp",
+    "IsolatedOracle",
     "Oracle",
+    "OracleCrash",
     "OracleError",
     "OracleOverrun",
     "OracleRefusal",
+    "OracleResult",
+    "OracleTimeout",
     "Place",
     "TensorInfo",
     "TraceRecord",
     "TraceSlot",
+    "Worker",
+    "arena_suffices",
     "available",
+    "copy_log_to",
+    "oracle_run",
     "require",
+    "run_here",
+    "smallest_arena",
 ]
 
 ARENA_BYTES = (1 << 26, 1 << 30)
@@ -81,137 +106,6 @@ _DTYPES = {
 # What TFLM writes when an arena is too small (micro_allocator.cc, single_arena_buffer_allocator.cc
 # and the kernels); only used to decide whether a larger default arena is worth trying.
 _SHORT_OF_MEMORY = re.compile(r"missing: |too small|[Ff]ailed to (re)?allocate|[Ff]ailed to resize")
-
-
-class OracleError(RefmicroError):
-    """TFLM did not do what was asked; `log` holds what it wrote (exit 3)."""
-
-    exit_code = 3
-
-    def __init__(self, message: str, *, log: str = "", hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.log = log
-
-
-class OracleRefusal(OracleError):
-    """TFLM returned an error; `stage` is `allocate`, `invoke` or `reset`."""
-
-    def __init__(
-        self, message: str, *, stage: str = "allocate", log: str = "", hint: str = ""
-    ) -> None:
-        super().__init__(message, log=log, hint=hint)
-        self.stage = stage
-
-
-class OracleOverrun(OracleError):
-    """TFLM wrote outside the arena it was given."""
-
-
-@dataclass(frozen=True)
-class CustomOp:
-    """An operator of ours for TFLM's resolver.
-
-    Attributes:
-        name: the custom code in the model.
-        library: path of a shared library.
-        symbol: a C function in it, without arguments, that returns a `TFLMRegistration*`.
-    """
-
-    name: str
-    library: str
-    symbol: str
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """A graph input or output; `index` is its position among them, sizes are bytes.
-
-    `scale` and `zero_point` are those of the first channel, 0 for a tensor without quantization.
-    `offset` counts from the start of the arena and is None for data elsewhere.
-    """
-
-    index: int
-    dtype: np.dtype
-    shape: tuple[int, ...]
-    scale: float
-    zero_point: int
-    scales: tuple[float, ...]
-    zero_points: tuple[int, ...]
-    quantized_dimension: int
-    offset: int | None
-    size_bytes: int
-
-
-@dataclass(frozen=True)
-class Allocation:
-    """One bucket of the recording allocator."""
-
-    requested_bytes: int
-    used_bytes: int
-    count: int
-
-
-@dataclass(frozen=True)
-class ArenaUse:
-    """What the arena holds after allocation, in bytes.
-
-    `used_bytes` is what `arena_used_bytes()` says. `categories` (by the names in `CATEGORIES`) is
-    empty without the recording allocator.
-    """
-
-    used_bytes: int
-    head_bytes: int
-    tail_bytes: int
-    categories: Mapping[str, Allocation]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where memory planning put a tensor; `offset` is None for a constant."""
-
-    subgraph: int
-    tensor: int
-    offset: int | None
-    size_bytes: int
-
-
-@dataclass(frozen=True)
-class TraceSlot:
-    """One input or output of one evaluation.
-
-    `tensor` is the index in the subgraph, -1 for an absent optional input. `before` (inputs only)
-    and `after` are the bytes around the evaluation, None for constants and absent tensors.
-    """
-
-    tensor: int
-    offset: int | None
-    dtype: np.dtype
-    shape: tuple[int, ...]
-    before: bytes | None
-    after: bytes | None
-
-    def array(self) -> np.ndarray:
-        """The values after the evaluation, in the tensor's type and shape."""
-        if self.after is None:
-            raise UsageError(f"tensor {self.tensor} was not traced: constant or absent")
-        return np.frombuffer(self.after, self.dtype).reshape(self.shape)
-
-
-@dataclass(frozen=True)
-class TraceRecord:
-    """One evaluation of one operator; `sequence` counts from 0 within one invocation.
-
-    The order is that in which evaluations began: WHILE precedes the operators of its body.
-    """
-
-    sequence: int
-    subgraph: int
-    operator: int
-    builtin_code: int
-    custom_name: str | None
-    status: int
-    inputs: tuple[TraceSlot, ...]
-    outputs: tuple[TraceSlot, ...]
 
 
 def declarations(header: str) -> str:
@@ -275,6 +169,11 @@ def available() -> bool:
     except EnvironmentMissingError:
         return False
     return True
+
+
+def copy_log_to(descriptor: int) -> None:
+    """Send a copy of all that TFLM writes to a file descriptor at once; -1 turns that off."""
+    _bridge()[1].rm_copy_log_to(descriptor)
 
 
 def _dtype(code: int) -> np.dtype:
@@ -478,9 +377,7 @@ class Oracle:
             for name, row in zip(CATEGORIES, raw.categories, strict=True)
             if self._recording
         }
-        return ArenaUse(
-            raw.used_bytes, raw.head_bytes, raw.tail_bytes, MappingProxyType(categories)
-        )
+        return ArenaUse(raw.used_bytes, raw.head_bytes, raw.tail_bytes, categories)
 
     def print_allocations(self) -> list[str]:
         """The lines of the recording allocator's own report."""
@@ -490,7 +387,7 @@ class Oracle:
 
     @property
     def places(self) -> list[Place]:
-        """Places of all tensors that operators touch, in subgraph and tensor order (needs trace)."""
+        """Places of all tensors that operators touch, by subgraph and tensor (needs trace)."""
         handle = self._live()
         rows = self._lib.rm_places(handle)
         return [
@@ -552,3 +449,225 @@ def _slot(row: Any, data: bytes) -> TraceSlot:
         before=before,
         after=before if same else after,
     )
+
+
+class IsolatedOracle:
+    """`Oracle` in a child process: the same arguments, attributes and methods.
+
+    Args:
+        timeout_s: limit for each call.
+        worker: the child to use; None takes the one that all share.
+
+    Raises:
+        OracleCrash: if TFLM ended the child, here or in any method. All oracles of that child
+            are then gone.
+        OracleTimeout: if a call took too long.
+        OracleRefusal: if TFLM refuses.
+    """
+
+    def __init__(
+        self,
+        model_bytes: bytes,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        worker: Worker | None = None,
+        **options: Any,
+    ) -> None:
+        require()
+        self._number: int | None = None
+        self._timeout_s = timeout_s
+        self._worker = worker or shared_worker()
+        number, facts = self._worker.call("create", model_bytes, timeout_s=timeout_s, **options)
+        self._number, self._generation = number, self._worker.generation
+        self.inputs: list[TensorInfo]
+        self.outputs: list[TensorInfo]
+        self.arena: ArenaUse
+        self.places: list[Place]
+        self.inputs, self.outputs, self.arena, self.places = facts
+
+    def _use(self, method: str, *args: Any) -> Any:
+        if self._number is None:
+            raise UsageError("the oracle is closed")
+        if self._generation != self._worker.generation:
+            raise OracleCrash("the oracle's process ended in an earlier call")
+        return self._worker.call("use", self._number, method, *args, timeout_s=self._timeout_s)
+
+    def set_input(self, value: np.ndarray | bytes, index: int = 0) -> None:
+        """See `Oracle.set_input`."""
+        self._use("set_input", value, index)
+
+    def get_output(self, index: int = 0) -> np.ndarray:
+        """See `Oracle.get_output`."""
+        return self._use("get_output", index)
+
+    def invoke(self) -> None:
+        """See `Oracle.invoke`."""
+        self._use("invoke")
+
+    def reset(self) -> None:
+        """See `Oracle.reset`."""
+        self._use("reset")
+
+    def print_allocations(self) -> list[str]:
+        """See `Oracle.print_allocations`."""
+        return self._use("print_allocations")
+
+    @property
+    def trace(self) -> list[TraceRecord]:
+        """See `Oracle.trace`."""
+        return self._use("trace")
+
+    def close(self) -> None:
+        """Free the oracle in the child."""
+        if self._number is not None and self._generation == self._worker.generation:
+            self._worker.call("close", self._number, timeout_s=self._timeout_s)
+        self._number = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def run_here(
+    model_bytes: bytes,
+    inputs: Sequence[Sequence[np.ndarray | bytes]],
+    *,
+    resource_variables: int = 16,
+    trace: bool = False,
+    arena: bool = True,
+    **options: Any,
+) -> OracleResult:
+    """`oracle_run` in this process, without its protection and time limit."""
+    outputs: list[tuple[np.ndarray, ...]] = []
+    traces: list[tuple[TraceRecord, ...]] = []
+    facts: dict[str, Any] = {}
+    refused = None
+    try:
+        with Oracle(
+            model_bytes,
+            resource_variables=resource_variables,
+            recording=arena,
+            trace=trace,
+            **options,
+        ) as oracle:
+            facts = {
+                "arena": oracle.arena if arena else None,
+                "places": tuple(oracle.places),
+                "inputs_info": tuple(oracle.inputs),
+                "outputs_info": tuple(oracle.outputs),
+            }
+            for step in inputs:
+                if len(step) != len(oracle.inputs):
+                    raise UsageError(f"the model has {len(oracle.inputs)} inputs: got {len(step)}")
+                for index, value in enumerate(step):
+                    oracle.set_input(value, index)
+                oracle.invoke()
+                outputs.append(tuple(oracle.get_output(i) for i in range(len(oracle.outputs))))
+                if trace:
+                    traces.append(tuple(oracle.trace))
+    except OracleRefusal as refusal:
+        refused = refusal.message
+    return OracleResult(refused, tuple(outputs), trace=tuple(traces), **facts)
+
+
+def oracle_run(
+    model_bytes: bytes,
+    inputs: Sequence[Sequence[np.ndarray | bytes]],
+    *,
+    resource_variables: int = 16,
+    trace: bool = False,
+    arena: bool = True,
+    timeout_s: float = TIMEOUT_S,
+    **options: Any,
+) -> OracleResult:
+    """Run a model in the shared child, from reset state, one step after the other.
+
+    Args:
+        model_bytes: the `.tflite` file.
+        inputs: for each step one value for each graph input; no steps means: only allocate.
+        resource_variables: slots for resource variables (they take arena, used or not).
+        trace: keep every operator's tensors, step by step.
+        arena: measure with the recording allocator.
+        timeout_s: limit for the whole run.
+        options: further arguments of `Oracle`.
+
+    Returns:
+        The result; a refusal is part of it and not an exception.
+
+    Raises:
+        OracleCrash: if TFLM ended the child.
+        OracleTimeout: if it took longer than `timeout_s`.
+    """
+    require()
+    return shared_worker().call(
+        "run",
+        model_bytes,
+        [list(step) for step in inputs],
+        resource_variables=resource_variables,
+        trace=trace,
+        arena=arena,
+        timeout_s=timeout_s,
+        **options,
+    )
+
+
+def arena_suffices(
+    model_bytes: bytes,
+    arena_bytes: int,
+    *,
+    resource_variables: int = 0,
+    recording: bool = False,
+    timeout_s: float = TIMEOUT_S,
+    **options: Any,
+) -> bool:
+    """Whether `AllocateTensors` and one `Invoke` succeed in an arena of that size.
+
+    A refusal, a crash and a write outside the arena all mean no.
+    """
+    require()
+    try:
+        shared_worker().call(
+            "used_bytes",
+            model_bytes,
+            arena_bytes=arena_bytes,
+            resource_variables=resource_variables,
+            recording=recording,
+            timeout_s=timeout_s,
+            **options,
+        )
+    except (OracleRefusal, OracleOverrun, OracleCrash):
+        return False
+    return True
+
+
+def smallest_arena(
+    model_bytes: bytes,
+    *,
+    resource_variables: int = 0,
+    recording: bool = False,
+    timeout_s: float = TIMEOUT_S,
+    **options: Any,
+) -> int:
+    """The smallest arena, a multiple of 16 bytes from an aligned start, that suffices.
+
+    Found by trying, upwards from `arena_used_bytes()`, below which no arena can suffice.
+
+    Raises:
+        OracleError: if the model does not run in a generous arena either.
+    """
+    settings = {"resource_variables": resource_variables, "recording": recording, **options}
+    require()
+    used = shared_worker().call("used_bytes", model_bytes, timeout_s=timeout_s, **settings)
+    high = -(-used // 16)  # in units of 16 bytes from here on
+    low, step = high - 1, 1
+    while not arena_suffices(model_bytes, 16 * high, timeout_s=timeout_s, **settings):
+        low, high, step = high, high + step, 2 * step
+    while high - low > 1:
+        middle = (low + high) // 2
+        if arena_suffices(model_bytes, 16 * middle, timeout_s=timeout_s, **settings):
+            high = middle
+        else:
+            low = middle
+    return 16 * high
