@@ -352,8 +352,10 @@ struct Tracer {
     return static_cast<int64_t>(place);
   }
 
-  bool IsConstant(const uint8_t* pointer) const {
-    return pointer >= model && pointer < model + model_bytes;
+  // Whether a tensor's bytes are kept: it exists, has a place, and is no constant of the model.
+  bool IsTraced(const TfLiteEvalTensor* tensor) const {
+    return tensor != nullptr && tensor->data != nullptr &&
+           !(tensor->data >= model && tensor->data < model + model_bytes);
   }
 };
 
@@ -395,7 +397,7 @@ TfLiteStatus TracedPrepare(TfLiteContext* context, TfLiteNode* node) {
 rm_slot DescribeSlot(const Tracer& tracer, const TfLiteEvalTensor* tensor, int32_t index) {
   rm_slot slot = {};
   slot.offset = slot.before = slot.after = -1;
-  slot.tensor = index;
+  slot.tensor = tensor == nullptr ? -1 : index;
   if (tensor == nullptr) return slot;
   slot.offset = tracer.arena->OffsetOf(tensor->data);
   slot.bytes = ByteLength(tensor);
@@ -405,11 +407,14 @@ rm_slot DescribeSlot(const Tracer& tracer, const TfLiteEvalTensor* tensor, int32
   return slot;
 }
 
-void CopyAfter(Tracer* tracer, size_t place, const uint8_t* bytes) {
+// The tensor is looked up again: VAR_HANDLE points its output elsewhere during eval.
+void CopyAfter(Tracer* tracer, size_t place, const TfLiteEvalTensor* tensor) {
+  if (!tracer->IsTraced(tensor)) return;
   rm_slot& slot = tracer->slots[place];
-  const bool unchanged = slot.before >= 0 && tracer->data.size() >= slot.before + slot.bytes &&
-                         memcmp(tracer->data.data() + slot.before, bytes, slot.bytes) == 0;
-  slot.after = unchanged ? slot.before : tracer->Copy(bytes, slot.bytes);
+  slot.offset = tracer->arena->OffsetOf(tensor->data);
+  const bool unchanged =
+      slot.before >= 0 && memcmp(tracer->data.data() + slot.before, tensor->data, slot.bytes) == 0;
+  slot.after = unchanged ? slot.before : tracer->Copy(tensor->data, slot.bytes);
 }
 
 TfLiteStatus TracedInvoke(TfLiteContext* context, TfLiteNode* node) {
@@ -422,20 +427,16 @@ TfLiteStatus TracedInvoke(TfLiteContext* context, TfLiteNode* node) {
   tracer->records.push_back({first_slot, op->subgraph, op->operator_index,
                              op->original->builtin_code, input_count,
                              slot_count - input_count, -1, op->registration.custom_name});
-  std::vector<const uint8_t*> pointers;
+  int32_t index;
   for (int32_t i = 0; i < slot_count; ++i) {
-    int32_t index;
     const TfLiteEvalTensor* const tensor = SlotTensor(context, node, i, &index);
     rm_slot slot = DescribeSlot(*tracer, tensor, index);
-    const bool copied = tensor != nullptr && tensor->data != nullptr && slot.bytes > 0 &&
-                        !tracer->IsConstant(tensor->data);
-    pointers.push_back(copied ? tensor->data : nullptr);
-    if (copied && i < input_count) slot.before = tracer->Copy(tensor->data, slot.bytes);
+    if (tracer->IsTraced(tensor)) slot.before = tracer->Copy(tensor->data, slot.bytes);
     tracer->slots.push_back(slot);
   }
   const TfLiteStatus status = op->original->invoke(context, node);
   for (int32_t i = 0; i < slot_count; ++i) {
-    if (pointers[i] != nullptr) CopyAfter(tracer, first_slot + i, pointers[i]);
+    CopyAfter(tracer, first_slot + i, SlotTensor(context, node, i, &index));
   }
   tracer->records[record_place].status = status;
   return status;
@@ -693,6 +694,7 @@ int32_t rm_output(const rm_oracle* oracle, size_t index, rm_tensor* tensor) {
 
 void rm_measure_arena(const rm_oracle* oracle, rm_arena* arena) {
   *arena = {};
+  arena->size_bytes = oracle->arena.bytes();
   if (oracle->interpreter == nullptr) return;
   arena->used_bytes = oracle->allocator->used_bytes();
   const SingleArenaBufferAllocator* const allocator = FindArenaAllocator(oracle);

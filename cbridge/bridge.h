@@ -68,6 +68,7 @@ typedef struct rm_allocation {
 } rm_allocation;
 
 typedef struct rm_arena {
+  uint64_t size_bytes;  // as given
   uint64_t used_bytes;  // MicroAllocator::used_bytes, what arena_used_bytes() says
   uint64_t head_bytes;
   uint64_t tail_bytes;
@@ -103,9 +104,10 @@ typedef struct rm_record {
   const char* custom_name;  // null for a builtin operator
 } rm_record;
 
-// One input or output of one evaluation. `before` and `after` are places in the trace's data;
-// -1 where nothing was copied (a constant, an absent tensor, `before` of an output). Where the
-// evaluation left an input as it was, both are the same place.
+// One input or output of one evaluation. `before` and `after` are places in the trace's data,
+// -1 where nothing was copied (a constant, an absent tensor). Where the evaluation left all bytes
+// as they were, both are the same place. `before` of an output is what lay there: an operator may
+// leave part of its output unwritten.
 typedef struct rm_slot {
   int64_t offset;  // from the start of the arena; -1 where the data lie elsewhere
   int64_t before;

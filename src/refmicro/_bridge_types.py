@@ -92,12 +92,13 @@ class Allocation:
 
 @dataclass(frozen=True)
 class ArenaUse:
-    """What the arena holds after allocation, in bytes.
+    """What the arena of `size_bytes` holds after allocation, in bytes.
 
     `used_bytes` is what `arena_used_bytes()` says. `categories` (by the names in `CATEGORIES`) is
     empty without the recording allocator.
     """
 
+    size_bytes: int
     used_bytes: int
     head_bytes: int
     tail_bytes: int
@@ -136,8 +137,12 @@ class Place:
 class TraceSlot:
     """One input or output of one evaluation.
 
-    `tensor` is the index in the subgraph, -1 for an absent optional input. `before` (inputs only)
-    and `after` are the bytes around the evaluation, None for constants and absent tensors.
+    `tensor` is the index in the subgraph, -1 for an absent optional input. `before` and `after`
+    are the bytes around the evaluation, None for constants and absent tensors. `before` of an
+    output is what lay in its place: an operator may leave part of its output unwritten
+    (SignalEnergy does), and what is read there later is what the arena held.
+    `offset` counts from the arena's start; at or beyond the head it is persistent memory, whose
+    distance from the arena's end (`ArenaUse.size_bytes`) does not depend on the arena's size.
     """
 
     tensor: int

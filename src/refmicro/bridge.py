@@ -377,7 +377,7 @@ class Oracle:
             for name, row in zip(CATEGORIES, raw.categories, strict=True)
             if self._recording
         }
-        return ArenaUse(raw.used_bytes, raw.head_bytes, raw.tail_bytes, categories)
+        return ArenaUse(raw.size_bytes, raw.used_bytes, raw.head_bytes, raw.tail_bytes, categories)
 
     def print_allocations(self) -> list[str]:
         """The lines of the recording allocator's own report."""
@@ -537,6 +537,7 @@ def run_here(
     resource_variables: int = 16,
     trace: bool = False,
     arena: bool = True,
+    reset_between: bool = False,
     **options: Any,
 ) -> OracleResult:
     """`oracle_run` in this process, without its protection and time limit."""
@@ -559,6 +560,8 @@ def run_here(
                 "outputs_info": tuple(oracle.outputs),
             }
             for step in inputs:
+                if reset_between:
+                    oracle.reset()
                 if len(step) != len(oracle.inputs):
                     raise UsageError(f"the model has {len(oracle.inputs)} inputs: got {len(step)}")
                 for index, value in enumerate(step):
@@ -579,6 +582,7 @@ def oracle_run(
     resource_variables: int = 16,
     trace: bool = False,
     arena: bool = True,
+    reset_between: bool = False,
     timeout_s: float = TIMEOUT_S,
     **options: Any,
 ) -> OracleResult:
@@ -590,6 +594,7 @@ def oracle_run(
         resource_variables: slots for resource variables (they take arena, used or not).
         trace: keep every operator's tensors, step by step.
         arena: measure with the recording allocator.
+        reset_between: reset state before each step, so that steps do not see one another.
         timeout_s: limit for the whole run.
         options: further arguments of `Oracle`.
 
@@ -608,6 +613,7 @@ def oracle_run(
         resource_variables=resource_variables,
         trace=trace,
         arena=arena,
+        reset_between=reset_between,
         timeout_s=timeout_s,
         **options,
     )
