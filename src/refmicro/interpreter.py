@@ -1,8 +1,8 @@
 """The integer interpreter: prepare once, invoke many times, one vector or a whole batch.
 
 Every tensor is held as an array of shape (B, *shape), where B is the batch or 1 where all rows
-share the value. Many small operators are bound by Python's dispatch, so that a batch costs hardly more
-than a single vector until arithmetic dominates.
+share the value. Many small operators are bound by Python's dispatch, so that a batch costs hardly
+more than a single vector until arithmetic dominates.
 """
 
 from __future__ import annotations
