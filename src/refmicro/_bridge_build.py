@@ -13,6 +13,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -21,8 +22,9 @@ import tempfile
 from pathlib import Path
 
 from .errors import EnvironmentMissingError
+from .types import TFLM_WHEEL
 
-TFLM_WHEEL_VERSION = "0.dev20261023182759"
+TFLM_WHEEL_VERSION = TFLM_WHEEL
 """The only build of TFLM that the bridge's declarations are known to fit."""
 
 CXX_FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-rtti")
@@ -105,12 +107,12 @@ def key(sources: Path, wheel: Path) -> str:
     return hashlib.sha256(digest.digest() + text.encode()).hexdigest()[:32]
 
 
-def compile_bridge(sources: Path, wheel: Path, target: Path) -> None:
-    """Compile `bridge.cc` and link it against the wheel's library, which it finds by its rpath."""
+def compile_against_wheel(source: Path, wheel: Path, target: Path) -> None:
+    """Compile one C++ file to a shared library that finds the wheel's library by its rpath."""
     command = [
         *compiler(),
         *CXX_FLAGS,
-        str(sources / "bridge.cc"),
+        str(source),
         f"-L{wheel.parent}",
         f"-l:{wheel.name}",
         f"-Wl,-rpath,{wheel.parent}",
@@ -126,11 +128,9 @@ def compile_bridge(sources: Path, wheel: Path, target: Path) -> None:
             f"the C++ compiler does not run: {error}", hint="set CXX to a working compiler"
         ) from error
     if done.returncode != 0:
-        lines = [
-            line for line in done.stderr.splitlines() if "error" in line or "undefined" in line
-        ]
+        said = [line for line in done.stderr.splitlines() if re.search("error|undefined", line)]
         raise EnvironmentMissingError(
-            f"the C++ compiler cannot build the bridge: {(lines or ['no message'])[0].strip()}",
+            f"the C++ compiler cannot build the bridge: {(said or ['no message'])[0].strip()}",
             hint=f"run it by hand: {shlex.join(command)}",
         )
 
@@ -186,7 +186,7 @@ def built_library() -> Path:
         final.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=final.parent) as scratch:
             made = Path(scratch) / final.name
-            compile_bridge(sources, wheel, made)
+            compile_against_wheel(sources / "bridge.cc", wheel, made)
             check_library(made)
             made.replace(final)
     except OSError as error:

@@ -48,8 +48,10 @@ def run(model_bytes: bytes, inputs: list, **options: Any) -> bridge.OracleResult
 
 
 def used_bytes(model_bytes: bytes, **options: Any) -> int:
-    """Allocate and invoke; returns the arena's used bytes."""
+    """Allocate and invoke, with inputs of zeros; returns the arena's used bytes."""
     with bridge.Oracle(model_bytes, **options) as oracle:
+        for info in oracle.inputs:
+            oracle.set_input(bytes(info.size_bytes), info.index)
         oracle.invoke()
         return oracle.arena.used_bytes
 

@@ -35,7 +35,7 @@ class Worker:
         self._process: subprocess.Popen | None = None
         self._connection: Connection | None = None
         self.generation = 0
-        """Counts the processes started; handles of an earlier one are dead."""
+        """Counts the processes that ended; handles of an earlier one are dead."""
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
@@ -49,7 +49,6 @@ class Worker:
                 env=child_environment(),
             )
         self._connection = Connection(ours.detach())
-        self.generation += 1
 
     def call(self, method: str, *args: Any, timeout_s: float = TIMEOUT_S, **kwargs: Any) -> Any:
         """Run a method of the child (`_bridge_child.py`) and return its result.
@@ -116,6 +115,7 @@ class Worker:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            self.generation += 1
         self._process = self._connection = None
 
     def close(self) -> None:

@@ -191,6 +191,9 @@ def _optional(offset: int) -> int | None:
 class Oracle:
     """One model in the real TFLM, in this process. Use it as a context manager or call `close`.
 
+    Set every input before each `invoke`: as in TFLM, planning leaves other bytes in their places
+    and the memory of an input is used again once the input has been read.
+
     Args:
         model_bytes: the `.tflite` file. TFLM does not verify it: use `IsolatedOracle` for a file
             that may be damaged.
@@ -630,7 +633,7 @@ def arena_suffices(
 ) -> bool:
     """Whether `AllocateTensors` and one `Invoke` succeed in an arena of that size.
 
-    A refusal, a crash and a write outside the arena all mean no.
+    The inputs are zeros. A refusal, a crash and a write outside the arena all mean no.
     """
     require()
     try:
