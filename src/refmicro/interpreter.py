@@ -26,8 +26,9 @@ CHUNK_BYTES = 8 << 20
 MAX_WORKING_BYTES = 8 << 30
 """A model whose tensors need more for a single vector is refused."""
 
-Trace = Callable[[int, int, np.ndarray], None]
-"""Called as trace(subgraph, tensor, values) for each tensor when it is written."""
+Trace = Callable[[int, int, dict[int, np.ndarray]], None]
+"""Called as trace(subgraph, operator, values by tensor) after each evaluation of an operator, with
+every tensor that it wrote; operator -1 stands for the inputs of a subgraph."""
 
 
 @dataclass(frozen=True)
@@ -166,16 +167,40 @@ class Interpreter:
     def invoke_sequence(
         self, inputs: Sequence[np.ndarray], trace: Trace | None = None
     ) -> list[np.ndarray]:
-        """Run rows as successive steps of one stream from reset; same arrays as a batch."""
-        arrays = self._fit_batch(inputs)
-        steps = arrays[0].shape[0] if arrays else 1
-        outputs = [np.empty((steps, *item.shape), item.dtype) for item in self._outputs]
-        state = _State.reset(self.program, 1)
+        """Run rows as successive steps of a stream that starts from reset state.
+
+        Args:
+            inputs: one array an input, of shape (T, *input shape) for one stream of T steps, or
+                (N, T, *input shape) for N independent streams.
+            trace: called for every tensor written, step by step.
+
+        Returns:
+            One array an output with the same leading axes. The interpreter's own state and inputs
+            stay as they were.
+
+        Raises:
+            UsageError: wrong number of arrays, wrong type or shape, or different N or T.
+        """
+        if len(inputs) != len(self._inputs):
+            raise UsageError(f"the model has {len(self._inputs)} inputs: got {len(inputs)} arrays")
+        many = bool(inputs) and np.ndim(inputs[0]) == len(self._inputs[0].shape) + 2
+        lead = 2 if many else 1
+        streams = [np.asarray(array) if many else np.asarray(array)[None] for array in inputs]
+        for index, (array, details) in enumerate(zip(streams, self._inputs, strict=True)):
+            if array.dtype != details.dtype or array.shape[2:] != details.shape:
+                raise _wrong_input(index, details, np.asarray(inputs[index]), lead)
+        sizes = {array.shape[:2] for array in streams} or {(1, 1)}
+        if len(sizes) > 1:
+            raise UsageError(f"all inputs must have the same number of steps: {sorted(sizes)}")
+        rows, steps = sizes.pop()
+        outputs = [np.empty((rows, steps, *item.shape), item.dtype) for item in self._outputs]
+        state = _State.reset(self.program, rows)
         for step in range(steps):
-            results = self._run([a[step : step + 1] for a in arrays], state, trace)
+            now = [np.ascontiguousarray(array[:, step]) for array in streams]
+            results = self._run(now, state, trace)
             for output, result in zip(outputs, results, strict=True):
-                output[step] = result[0]
-        return outputs
+                output[:, step] = result
+        return outputs if many else [output[0] for output in outputs]
 
     @property
     def chunk_rows(self) -> int:
@@ -189,7 +214,7 @@ class Interpreter:
         for index, (values, details) in enumerate(zip(inputs, self._inputs, strict=True)):
             array = np.ascontiguousarray(values)
             if array.dtype != details.dtype or array.shape[1:] != details.shape or not array.ndim:
-                raise _wrong_input(index, details, array, batch=True)
+                raise _wrong_input(index, details, array, 1)
             arrays.append(array)
         sizes = {array.shape[0] for array in arrays}
         if len(sizes) > 1:
@@ -215,13 +240,11 @@ def _checked(what: str, index: int, count: int) -> int:
     return index
 
 
-def _wrong_input(
-    index: int, details: TensorDetails, array: np.ndarray, *, batch: bool
-) -> UsageError:
-    lead = "[N, " if batch else "["
-    shape = ", ".join(str(size) for size in details.shape)
+def _wrong_input(index: int, details: TensorDetails, array: np.ndarray, lead: int) -> UsageError:
+    """`lead` is the number of axes before the tensor's own."""
+    shape = ", ".join([*("NT"[-lead:] if lead == 2 else "N" * lead), *map(str, details.shape)])
     return UsageError(
-        f"input {index} ('{details.name}') must be {details.dtype}{lead}{shape}]: "
+        f"input {index} ('{details.name}') must be {details.dtype}[{shape}]: "
         f"got {array.dtype}{list(array.shape)}",
         hint="quantize the values first: q = round(x / scale) + zero_point",
     )
@@ -230,7 +253,7 @@ def _wrong_input(
 def _fit(values: np.ndarray, details: TensorDetails, index: int) -> np.ndarray:
     array = np.ascontiguousarray(values)
     if array.dtype != details.dtype or array.shape != details.shape:
-        raise _wrong_input(index, details, array, batch=False)
+        raise _wrong_input(index, details, array, 0)
     return array.copy()
 
 
@@ -328,13 +351,15 @@ class _Run:
         values = dict(graph.constants)
         values.update(zip(graph.inputs, inputs, strict=True))
         if self.trace is not None:
-            for tensor, array in zip(graph.inputs, inputs, strict=True):
-                self.trace(index, tensor, array)
+            self.trace(index, -1, dict(zip(graph.inputs, inputs, strict=True)))
         context = _Context(self, index, graph, values, batch, rows)
         for node, dead in zip(graph.nodes, graph.dead_after, strict=True):
             context.node = node.operator
             context.tensors_out = node.node.outputs
+            context.written = {}
             node.spec.eval(context, node.data)
+            if self.trace is not None:
+                self.trace(index, node.index, context.written)
             for tensor in dead:
                 values.pop(tensor, None)
         return [context.whole(context.value(tensor)) for tensor in graph.outputs]
@@ -343,7 +368,17 @@ class _Run:
 class _Context:
     """The `EvalContext` of one subgraph invocation."""
 
-    __slots__ = ("batch", "graph", "index", "node", "rows", "run", "tensors_out", "values")
+    __slots__ = (
+        "batch",
+        "graph",
+        "index",
+        "node",
+        "rows",
+        "run",
+        "tensors_out",
+        "values",
+        "written",
+    )
 
     def __init__(
         self,
@@ -362,6 +397,7 @@ class _Context:
         self.rows = rows
         self.node: Any = None
         self.tensors_out: tuple[Tensor, ...] = ()
+        self.written: dict[int, np.ndarray] = {}
 
     def value(self, tensor: int) -> np.ndarray:
         if tensor in self.graph.variables:
@@ -379,8 +415,7 @@ class _Context:
                 self.run.state.variables[self.index, tensor] = stored
         else:
             self.values[tensor] = array
-        if self.run.trace is not None:
-            self.run.trace(self.index, tensor, array)
+        self.written[tensor] = array
 
     def whole(self, array: np.ndarray) -> np.ndarray:
         """The array with all rows of the batch."""

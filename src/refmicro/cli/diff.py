@@ -1,0 +1,84 @@
+"""`refmicro diff`: the first difference of two archives of arrays."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    parser.add_argument("want", type=Path, metavar="A", help="an .npz archive, the expected one")
+    parser.add_argument("got", type=Path, metavar="B", help="another .npz archive")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
+    from refmicro._files import read_npz
+
+    want, got = read_npz(args.want), read_npz(args.got)
+    rows = [_compare(name, want.get(name), got.get(name)) for name in _ordered(want, got)]
+    differ = [row for row in rows if not row["equal"]]
+    if args.json:
+        document = {"schema_version": 1, "equal": not differ, "arrays": rows}
+        json.dump(document, sys.stdout, indent=1)
+        print()
+    else:
+        for row in differ:
+            print(_line(row))
+        print(f"{len(rows) - len(differ)} of {len(rows)} arrays are equal")
+    return 4 if differ else 0
+
+
+def _ordered(*archives: dict[str, np.ndarray]) -> list[str]:
+    """All names: tensors (`0:7`) in execution order of their indices, then outputs (`0`)."""
+
+    def key(name: str) -> tuple:
+        parts = name.split(":")
+        numbers = [int(part) if part.isdigit() else 0 for part in parts]
+        return (len(parts) == 1, numbers, name)
+
+    return sorted(set().union(*archives), key=key)
+
+
+def _compare(name: str, want: np.ndarray | None, got: np.ndarray | None) -> dict[str, Any]:
+    import numpy as np
+
+    if want is None or got is None:
+        return {"name": name, "equal": False, "reason": f"only in {'B' if want is None else 'A'}"}
+    if want.shape != got.shape or want.dtype != got.dtype:
+        reason = f"A {want.dtype}{list(want.shape)}, B {got.dtype}{list(got.shape)}"
+        return {"name": name, "equal": False, "reason": reason}
+    same = (want == got) | ((want != want) & (got != got))
+    if same.all():
+        return {"name": name, "equal": True, "values": want.size}
+    where = np.argwhere(~same)
+    distance = np.abs(want.astype(np.float64) - got.astype(np.float64))[~same]
+    first = tuple(int(i) for i in where[0])
+    return {
+        "name": name,
+        "equal": False,
+        "values": want.size,
+        "mismatches": len(where),
+        "largest_distance": float(np.nanmax(distance)) if distance.size else 0.0,
+        "first": {"index": list(first), "want": want[first].item(), "got": got[first].item()},
+    }
+
+
+def _line(row: dict[str, Any]) -> str:
+    if "reason" in row:
+        return f"{row['name']}: {row['reason']}"
+    first = row["first"]
+    return (
+        f"{row['name']}: {row['mismatches']} of {row['values']} values differ, by at most "
+        f"{row['largest_distance']:g}; first at {first['index']}: A {first['want']}, "
+        f"B {first['got']}"
+    )
