@@ -1,0 +1,33 @@
+# `make` prints this menu.
+PYTHON ?= python3
+
+.PHONY: help setup check lint test golden sweep bench nojit
+
+help:  ## print this menu
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+setup:  ## install refmicro with all that tests need into the active environment
+	$(PYTHON) -m pip install -e '.[dev]'
+
+lint:  ## formatting and style, a few seconds
+	ruff format --check .
+	ruff check .
+
+test:  ## the whole suite
+	$(PYTHON) -m pytest -n auto -q
+
+check: lint test  ## what must pass before every commit
+
+nojit:  ## the operators' tests in plain Python and with bounds checks
+	REFMICRO_JIT=off $(PYTHON) -m pytest -n auto -q tests/ops tests/test_fixedpoint.py
+	REFMICRO_JIT=boundscheck $(PYTHON) -m pytest -n auto -q tests/ops tests/test_fixedpoint.py
+
+sweep:  ## long differential tests, hours
+	HYPOTHESIS_PROFILE=sweep $(PYTHON) -m pytest -n auto -q tests/ops
+
+golden:  ## write the golden vectors again (after a change of the TFLM pin)
+	$(PYTHON) golden/write.py
+
+bench:  ## ratios against mcufit and the wheel, side by side
+	$(PYTHON) benchmarks/estimate_against_mcufit.py
+	$(PYTHON) benchmarks/batch_against_wheel.py

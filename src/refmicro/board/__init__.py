@@ -1,0 +1,1 @@
+"""Boards: what they are, and later how refmicro talks to them."""
