@@ -259,9 +259,10 @@ def _check_arena(model: Model, oracle: bridge.IsolatedOracle, resources: int) ->
         if place.offset is not None and place.offset < measured.head_bytes
     }
     offsets = {
-        f"{key[0]}:{key[1]}": tensor.offset
-        for key, tensor in recording.tensors.items()
-        if tensor.offset is not None and f"{key[0]}:{key[1]}" in planned
+        name: tensor.offset
+        for graph, tensors in enumerate(recording.tensors)
+        for index, tensor in enumerate(tensors)
+        if tensor.offset is not None and (name := f"{graph}:{index}") in planned
     }
     enough = bridge.arena_suffices(model.source, required, resource_variables=resources)
     less = bridge.arena_suffices(model.source, required - 16, resource_variables=resources)
