@@ -105,6 +105,16 @@ const TfLiteEvalTensor* GetEvalInput(const TfLiteContext*, const TfLiteNode*, in
 TfLiteEvalTensor* GetEvalOutput(const TfLiteContext*, const TfLiteNode*, int index);
 TfLiteStatus TfLiteEvalTensorByteLength(const TfLiteEvalTensor*, size_t* bytes);
 
+// In the wheel's build a TfLiteContext holds nothing but the address of the MicroContext, an object
+// with virtual functions (micro/micro_context.h).
+struct MicroContext {
+  const void* const* virtual_table;
+};
+struct TfLiteContext {
+  MicroContext* implementation;
+};
+void* MicroContextGetScratchBuffer(TfLiteContext*, int index);
+
 // tensorflow/lite/micro/micro_op_resolver.h: the order of the virtual functions matters
 using Parser = void (*)();
 class MicroOpResolver {
@@ -178,9 +188,14 @@ class PythonOpsResolver {
 
 }  // namespace tflite
 
-// The virtual table of SingleArenaBufferAllocator: its address identifies that object.
+// Virtual tables, whose addresses identify objects, and one virtual function.
 extern "C" const void* const single_arena_vtable[] __asm__(
     "_ZTVN6tflite5micro26SingleArenaBufferAllocatorE");
+extern "C" const void* const interpreter_context_vtable[] __asm__(
+    "_ZTVN6tflite5micro23MicroInterpreterContextE");
+extern "C" tflite::micro::TfLiteStatus RequestScratchBuffer(
+    tflite::micro::MicroContext*, size_t bytes, int* index) __asm__(
+    "_ZN6tflite5micro23MicroInterpreterContext27RequestScratchBufferInArenaEmPi");
 
 namespace {
 
@@ -190,6 +205,8 @@ using namespace tflite::micro;
 
 constexpr size_t kInterpreterBytes = 4096;  // the object takes 408 or a little more
 constexpr size_t kResolverBytes = 65536;    // 200 registrations and parsers, about 14 KiB
+constexpr size_t kContextVirtuals = 28;     // virtual functions of MicroInterpreterContext
+constexpr size_t kVirtualTableHead = 2;     // words before the function an object points to
 constexpr size_t kModelAlignment = 64;
 constexpr size_t kPageBytes = 4096;
 constexpr int kStoragePattern = 0xA5;
@@ -318,8 +335,12 @@ struct TracedOperator {
   TFLMRegistration registration;  // first: TFLM's pointer to it is a pointer to this object
   const TFLMRegistration* original;
   Tracer* tracer;
-  int32_t subgraph;
-  int32_t operator_index;
+  rm_operator facts;
+};
+
+struct ScratchRequest {
+  rm_scratch facts;
+  int index;
 };
 
 struct Tracer {
@@ -328,12 +349,23 @@ struct Tracer {
   size_t model_bytes = 0;
   size_t trace_bytes_max = 0;
   bool full = false;
+  const SingleArenaBufferAllocator* allocator = nullptr;
+  TfLiteContext* context = nullptr;
+  std::vector<const void*> context_virtuals;
+  size_t initialised = 0;  // operators whose init has been called
+  std::vector<ScratchRequest> requests;
+  std::vector<rm_operator> operator_facts;
+  std::vector<rm_scratch> scratches;
   std::deque<TracedOperator> operators;
   std::map<TensorKey, const TfLiteEvalTensor*> tensors;
   std::vector<rm_place> places;
   std::vector<rm_record> records;
   std::vector<rm_slot> slots;
   std::vector<uint8_t> data;
+
+  size_t PersistentBytes() const {
+    return allocator == nullptr ? 0 : allocator->GetPersistentUsedBytes();
+  }
 
   void Clear() {
     full = false;
@@ -383,15 +415,64 @@ TracedOperator* OperatorOf(TfLiteNode* node) {
       reinterpret_cast<const TracedOperator*>(pair->registration));
 }
 
+// The operator whose init or prepare is running; TFLM runs one at a time, under tflm_mutex.
+TracedOperator* running_operator = nullptr;
+
+// Init gets no node, but operators are initialised in the order in which they were found.
+Tracer* initialising_tracer = nullptr;
+
+void* TracedInit(TfLiteContext* context, const char* buffer, size_t length) {
+  Tracer* const tracer = initialising_tracer;
+  TracedOperator& op = tracer->operators[tracer->initialised++];
+  if (op.original->init == nullptr) return nullptr;
+  const size_t before = tracer->PersistentBytes();
+  void* const data = op.original->init(context, buffer, length);
+  op.facts.init_bytes = tracer->PersistentBytes() - before;
+  return data;
+}
+
+TfLiteStatus TracedScratchRequest(MicroContext* context, size_t bytes, int* index) {
+  const TfLiteStatus status = RequestScratchBuffer(context, bytes, index);
+  const TracedOperator* const op = running_operator;
+  if (status == kTfLiteOk && op != nullptr) {
+    op->tracer->requests.push_back(
+        {{-1, bytes, op->facts.subgraph, op->facts.operator_index}, *index});
+  }
+  return status;
+}
+
+// Gives the context a copy of its virtual table in which requests for scratch buffers are ours.
+void WatchScratchRequests(TfLiteContext* context, Tracer* tracer) {
+  tracer->context = context;
+  MicroContext* const object = context->implementation;
+  const void* const* const table = interpreter_context_vtable;
+  if (object->virtual_table != table + kVirtualTableHead) return;
+  tracer->context_virtuals.assign(table, table + kVirtualTableHead + kContextVirtuals);
+  for (const void*& function : tracer->context_virtuals) {
+    if (function == reinterpret_cast<const void*>(RequestScratchBuffer)) {
+      function = reinterpret_cast<const void*>(TracedScratchRequest);
+    }
+  }
+  object->virtual_table = tracer->context_virtuals.data() + kVirtualTableHead;
+}
+
 TfLiteStatus TracedPrepare(TfLiteContext* context, TfLiteNode* node) {
-  const TracedOperator* const op = OperatorOf(node);
+  TracedOperator* const op = OperatorOf(node);
+  Tracer* const tracer = op->tracer;
+  if (tracer->context == nullptr) WatchScratchRequests(context, tracer);
   const int32_t slot_count = Length(node->inputs) + Length(node->outputs);
   for (int32_t slot = 0; slot < slot_count; ++slot) {
     int32_t index;
     const TfLiteEvalTensor* const tensor = SlotTensor(context, node, slot, &index);
-    if (tensor != nullptr) op->tracer->tensors[{op->subgraph, index}] = tensor;
+    if (tensor != nullptr) tracer->tensors[{op->facts.subgraph, index}] = tensor;
   }
-  return op->original->prepare == nullptr ? kTfLiteOk : op->original->prepare(context, node);
+  if (op->original->prepare == nullptr) return kTfLiteOk;
+  running_operator = op;
+  const size_t before = tracer->PersistentBytes();
+  const TfLiteStatus status = op->original->prepare(context, node);
+  op->facts.prepare_bytes = tracer->PersistentBytes() - before;
+  running_operator = nullptr;
+  return status;
 }
 
 rm_slot DescribeSlot(const Tracer& tracer, const TfLiteEvalTensor* tensor, int32_t index) {
@@ -424,7 +505,7 @@ TfLiteStatus TracedInvoke(TfLiteContext* context, TfLiteNode* node) {
   const size_t record_place = tracer->records.size();
   const int32_t input_count = Length(node->inputs);
   const int32_t slot_count = input_count + Length(node->outputs);
-  tracer->records.push_back({first_slot, op->subgraph, op->operator_index,
+  tracer->records.push_back({first_slot, op->facts.subgraph, op->facts.operator_index,
                              op->original->builtin_code, input_count,
                              slot_count - input_count, -1, op->registration.custom_name});
   int32_t index;
@@ -474,10 +555,11 @@ class BridgeResolver : public MicroOpResolver {
       next_operator_ = 0;
     }
     TFLMRegistration copy = *found;
+    copy.init = TracedInit;
     copy.prepare = TracedPrepare;
     copy.invoke = TracedInvoke;
-    tracer_->operators.push_back({copy, found, tracer_, next_subgraph_,
-                                  static_cast<int32_t>(next_operator_++)});
+    const int32_t index = static_cast<int32_t>(next_operator_++);
+    tracer_->operators.push_back({copy, found, tracer_, {0, 0, next_subgraph_, index}});
     return &tracer_->operators.back().registration;
   }
 
@@ -551,15 +633,36 @@ std::vector<TfLiteTensor*> CollectTensors(Accessor accessor) {
   return tensors;
 }
 
-void CollectPlaces(rm_oracle* oracle) {
-  for (const auto& [key, tensor] : oracle->tracer.tensors) {
-    oracle->tracer.places.push_back({oracle->arena.OffsetOf(tensor->data), ByteLength(tensor),
-                                     key.subgraph, key.tensor});
+void CollectFacts(rm_oracle* oracle) {
+  Tracer& tracer = oracle->tracer;
+  for (const auto& [key, tensor] : tracer.tensors) {
+    tracer.places.push_back({oracle->arena.OffsetOf(tensor->data), ByteLength(tensor),
+                             key.subgraph, key.tensor});
+  }
+  for (const TracedOperator& op : tracer.operators) tracer.operator_facts.push_back(op.facts);
+  for (ScratchRequest request : tracer.requests) {
+    const void* const place = MicroContextGetScratchBuffer(tracer.context, request.index);
+    request.facts.offset = oracle->arena.OffsetOf(place);
+    tracer.scratches.push_back(request.facts);
   }
 }
 
-int32_t AllocateTensors(const rm_options& options, rm_oracle* oracle) {
-  Arena& arena = oracle->arena;
+// Without the recording allocator nothing hands out the arena's allocator, but it is the first
+// object in the tail: look for its virtual table from the end.
+const SingleArenaBufferAllocator* FindArenaAllocator(const rm_oracle* oracle) {
+  if (oracle->recording != nullptr) return oracle->recording->GetSimpleMemoryAllocator();
+  const void* const identity = single_arena_vtable + kVirtualTableHead;
+  const uintptr_t end = reinterpret_cast<uintptr_t>(oracle->arena.end()) & ~uintptr_t{7};
+  for (uintptr_t place = end - 8; place > end - 256; place -= 8) {
+    if (*reinterpret_cast<const void* const*>(place) == identity) {
+      return reinterpret_cast<const SingleArenaBufferAllocator*>(place);
+    }
+  }
+  return nullptr;
+}
+
+void CreateAllocator(const rm_options& options, rm_oracle* oracle) {
+  const Arena& arena = oracle->arena;
   if (options.recording) {
     oracle->recording = RecordingMicroAllocator::Create(arena.start(), arena.bytes());
     oracle->allocator = oracle->recording;
@@ -567,6 +670,11 @@ int32_t AllocateTensors(const rm_options& options, rm_oracle* oracle) {
     oracle->allocator =
         MicroAllocator::Create(arena.start(), arena.bytes(), MemoryPlannerType::kGreedy);
   }
+  oracle->tracer.allocator = FindArenaAllocator(oracle);
+}
+
+int32_t AllocateTensors(const rm_options& options, rm_oracle* oracle) {
+  CreateAllocator(options, oracle);
   MicroResourceVariables* const variables =
       options.resource_variables > 0
           ? MicroResourceVariables::Create(oracle->allocator, options.resource_variables)
@@ -585,33 +693,20 @@ int32_t AllocateTensors(const rm_options& options, rm_oracle* oracle) {
   if (!HoldsOnly(storage + kInterpreterBytes / 2, kInterpreterBytes / 2, kStoragePattern)) {
     return Usage(oracle, "MicroInterpreter is larger than declared");
   }
+  initialising_tracer = &oracle->tracer;
   if (interpreter->AllocateTensors() != kTfLiteOk) return RM_REFUSED;
   oracle->interpreter = interpreter;
   std::string saved = oracle->log;
   oracle->inputs = CollectTensors([=](size_t i) { return interpreter->input(i); });
   oracle->outputs = CollectTensors([=](size_t i) { return interpreter->output(i); });
   oracle->log = saved;  // without what the accessors wrote at their ends
-  CollectPlaces(oracle);
+  CollectFacts(oracle);
   return RM_OK;
 }
 
 int32_t Finished(rm_oracle* oracle, int32_t status) {
   if (!oracle->arena.Intact()) return RM_OVERRUN;
   return status == RM_OK && oracle->tracer.full ? RM_TRACE_FULL : status;
-}
-
-// Without the recording allocator nothing hands out the arena's allocator, but it is the first
-// object in the tail: look for its virtual table from the end.
-const SingleArenaBufferAllocator* FindArenaAllocator(const rm_oracle* oracle) {
-  if (oracle->recording != nullptr) return oracle->recording->GetSimpleMemoryAllocator();
-  const void* const identity = single_arena_vtable + 2;
-  const uintptr_t end = reinterpret_cast<uintptr_t>(oracle->arena.end()) & ~uintptr_t{7};
-  for (uintptr_t place = end - 8; place > end - 256; place -= 8) {
-    if (*reinterpret_cast<const void* const*>(place) == identity) {
-      return reinterpret_cast<const SingleArenaBufferAllocator*>(place);
-    }
-  }
-  return nullptr;
 }
 
 int32_t DescribeTensor(const rm_oracle* oracle, const std::vector<TfLiteTensor*>& tensors,
@@ -697,7 +792,7 @@ void rm_measure_arena(const rm_oracle* oracle, rm_arena* arena) {
   arena->size_bytes = oracle->arena.bytes();
   if (oracle->interpreter == nullptr) return;
   arena->used_bytes = oracle->allocator->used_bytes();
-  const SingleArenaBufferAllocator* const allocator = FindArenaAllocator(oracle);
+  const SingleArenaBufferAllocator* const allocator = oracle->tracer.allocator;
   if (allocator != nullptr) {
     arena->head_bytes = allocator->GetNonPersistentUsedBytes();
     arena->tail_bytes = allocator->GetPersistentUsedBytes();
@@ -720,6 +815,14 @@ int32_t rm_print_allocations(rm_oracle* oracle) {
 
 size_t rm_place_count(const rm_oracle* oracle) { return oracle->tracer.places.size(); }
 const rm_place* rm_places(const rm_oracle* oracle) { return oracle->tracer.places.data(); }
+size_t rm_operator_count(const rm_oracle* oracle) {
+  return oracle->tracer.operator_facts.size();
+}
+const rm_operator* rm_operators(const rm_oracle* oracle) {
+  return oracle->tracer.operator_facts.data();
+}
+size_t rm_scratch_count(const rm_oracle* oracle) { return oracle->tracer.scratches.size(); }
+const rm_scratch* rm_scratches(const rm_oracle* oracle) { return oracle->tracer.scratches.data(); }
 size_t rm_record_count(const rm_oracle* oracle) { return oracle->tracer.records.size(); }
 const rm_record* rm_records(const rm_oracle* oracle) { return oracle->tracer.records.data(); }
 size_t rm_slot_count(const rm_oracle* oracle) { return oracle->tracer.slots.size(); }

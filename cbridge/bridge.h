@@ -127,6 +127,23 @@ typedef struct rm_place {
   int32_t tensor;
 } rm_place;
 
+// By how much the persistent part of the arena grew, alignment included, while an operator's init
+// and prepare ran.
+typedef struct rm_operator {
+  uint64_t init_bytes;
+  uint64_t prepare_bytes;
+  int32_t subgraph;
+  int32_t operator_index;
+} rm_operator;
+
+// A scratch buffer that an operator's prepare asked for, in the order of the requests.
+typedef struct rm_scratch {
+  int64_t offset;
+  uint64_t bytes;
+  int32_t subgraph;
+  int32_t operator_index;
+} rm_scratch;
+
 // Creates the objects and allocates the tensors. *oracle is set whatever the status, so that
 // rm_log can be asked; it has to be destroyed in every case.
 int32_t rm_create(const rm_options* options, rm_oracle** oracle);
@@ -147,9 +164,14 @@ void rm_measure_arena(const rm_oracle* oracle, rm_arena* arena);
 // What PrintAllocations of the recording allocator writes; rm_log holds it afterwards.
 int32_t rm_print_allocations(rm_oracle* oracle);
 
-// With trace: the places of all tensors that operators touch, after rm_create.
+// With trace, after rm_create: the places of all tensors that operators touch, and what each
+// operator took from the arena.
 size_t rm_place_count(const rm_oracle* oracle);
 const rm_place* rm_places(const rm_oracle* oracle);
+size_t rm_operator_count(const rm_oracle* oracle);
+const rm_operator* rm_operators(const rm_oracle* oracle);
+size_t rm_scratch_count(const rm_oracle* oracle);
+const rm_scratch* rm_scratches(const rm_oracle* oracle);
 
 // With trace: the records of the last rm_invoke.
 size_t rm_record_count(const rm_oracle* oracle);

@@ -338,6 +338,27 @@ def test_places_are_those_of_an_offline_plan() -> None:
 
 
 @needs_oracle
+@pytest.mark.parametrize("name", MODELS)
+def test_operators_account_for_their_memory(name: str) -> None:
+    model = golden_bytes(name)
+    graph = parse_model(model)
+    with bridge.Oracle(model, resource_variables=16, trace=True) as oracle:
+        arena, operators, scratches = oracle.arena, oracle.operators, oracle.scratches
+    order = [(s, o) for s, g in enumerate(graph.subgraphs) for o in range(len(g.operators))]
+    assert [(row.subgraph, row.operator) for row in operators] == order
+    total = sum(row.init_bytes + row.prepare_bytes for row in operators)
+    assert 0 < total < arena.categories["persistent_buffers"].used_bytes
+    for scratch in scratches:
+        assert 0 <= scratch.offset <= arena.head_bytes - scratch.size_bytes
+    reducing = {
+        (s, o)
+        for s, o in order
+        if graph.subgraphs[s].operators[o].name in ("SUM", "MEAN", "REDUCE_MAX")
+    }
+    assert {(row.subgraph, row.operator) for row in scratches} == reducing
+
+
+@needs_oracle
 def test_trace_is_bounded() -> None:
     with bridge.Oracle(_bridge_check.MODEL, trace=True, trace_bytes_max=16) as oracle:
         with pytest.raises(UsageError, match="trace_bytes_max"):
@@ -461,6 +482,7 @@ def test_isolated_oracle_equals_the_one_here() -> None:
     ):
         assert (here.inputs, here.outputs, here.arena) == (there.inputs, there.outputs, there.arena)
         assert here.places == there.places
+        assert (here.operators, here.scratches) == (there.operators, there.scratches)
         for _ in range(STEPS):
             values = random_inputs(here.inputs, rng)
             assert run_step(here, values) == run_step(there, values)

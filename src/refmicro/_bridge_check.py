@@ -1,9 +1,10 @@
 """Proof that the wheel's TFLM behaves as `cbridge/bridge.cc` declares it; run in a child process.
 
-A small model of two int8 ADDs (scale 1, zero point 0: `y = x + c`, `z = y + y`) goes through every
-function and every structure that the bridge declares. What must come out follows from TFLM's
-sources and was measured on the pinned wheel. A wrong layout shows here as a wrong number or as
-a crash of this process, and never reaches a user's result.
+Two small models go through every function and structure that the bridge declares: one of two int8
+ADDs (scale 1, zero point 0: `y = x + c`, `z = y + y`), and one of a SUM, which needs scratch
+buffers. What must come out follows from TFLM's sources and was measured on the pinned wheel. A
+wrong layout shows here as a wrong number or as a crash of this process, and never reaches a user's
+result.
 """
 
 from __future__ import annotations
@@ -23,6 +24,16 @@ MODEL = zlib.decompress(
 SBlJ6IEeUBB9okbExJzHkIgkHtls4PHUWlUMCU/mEUp4hpJbkxvCt5EehmPPh4y4GZu4a60zl9ryPKuX1lGgx8Pph+3f
 CvSHtRep/dQ4LT3pM3OhxsjoZiyVOq8XlX1exMHs5j4R2y885Z88RyovOElX/tHMYeaaf+ot7/VP3p3st0Pb85r9rYRz
 anelrOP3l0rvkP9XjwPqtrYuMYNmPhjD2on13zY4Lc8="""
+    )
+)
+
+SCRATCH_MODEL = zlib.decompress(
+    base64.b64decode(
+        """
+eNqNUTsOgkAQfeJGMRKxMIZECgsKSxMtTeyMIZRewNJaC+yMZ7HwGB7Fm+DbnVlcO4G382E+b2YLAIddtcLPM8IEYySI
+qRtaoAVkRE50iYh4dYAHwQ9LiLRxCd+hq2OoAaUULZO2qvjnLlZycs2PVEJlof3exJOolN/U5dk+wi+TlJnnCPTYp89T
+SvnaUVD73jSN7b0R12DB40KfnXoS8ECQA9y2nqPH1c1hZ0vb2bJvfmSCWKsf69PZ7zilHesMlvdeuax1j9D/iZP/8fL9
+arcD43ZgAr/cjHH2B+YqFY8="""
     )
 )
 
@@ -87,6 +98,18 @@ def _check_trace() -> None:
         _expect("traced output", second.outputs[0].after, OUTPUT.tobytes())
 
 
+def _check_operator_memory() -> None:
+    with bridge.Oracle(MODEL, trace=True) as oracle:
+        used = [(row.operator, row.init_bytes, row.prepare_bytes) for row in oracle.operators]
+        _expect("persistent bytes of operators", used, [(0, 72, 0), (1, 64, 0)])
+    with bridge.Oracle(SCRATCH_MODEL, trace=True) as oracle:
+        found = [(row.operator, row.size_bytes, row.offset) for row in oracle.scratches]
+        _expect("scratch buffers", found, [(0, 4, 32), (0, 8, 16), (0, 4, 0)])
+        oracle.set_input(INPUT)
+        oracle.invoke()
+        _expect("sum", oracle.get_output().tolist(), [[int(INPUT.sum())]])
+
+
 def _check_refusal() -> None:
     try:
         bridge.Oracle(MODEL, arena_bytes=PLAIN_USED_BYTES - 16, recording=False).close()
@@ -103,6 +126,7 @@ def main(library: str) -> None:
     bridge._bridge = lambda: opened
     _check_arena()
     _check_trace()
+    _check_operator_memory()
     _check_refusal()
 
 

@@ -111,7 +111,8 @@ class OracleResult:
 
     `refused` is None, or TFLM's refusal; `outputs` and `trace` then hold the steps before it.
     `inputs_info` and `outputs_info` describe the graph's inputs and outputs, empty if refused
-    before the first step; `arena` and `places` are then None and empty.
+    before the first step, as are `arena` (None), `places`, `operators` and `scratches`, the last
+    three of which need `trace`.
     """
 
     refused: str | None
@@ -119,6 +120,8 @@ class OracleResult:
     arena: ArenaUse | None = None
     trace: tuple[tuple[TraceRecord, ...], ...] = ()
     places: tuple[Place, ...] = ()
+    operators: tuple[OperatorUse, ...] = ()
+    scratches: tuple[Scratch, ...] = ()
     inputs_info: tuple[TensorInfo, ...] = ()
     outputs_info: tuple[TensorInfo, ...] = ()
 
@@ -130,6 +133,26 @@ class Place:
     subgraph: int
     tensor: int
     offset: int | None
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class OperatorUse:
+    """What an operator took from the persistent part of the arena, alignment included."""
+
+    subgraph: int
+    operator: int
+    init_bytes: int
+    prepare_bytes: int
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A scratch buffer of an operator; `size_bytes` is what it asked for."""
+
+    subgraph: int
+    operator: int
+    offset: int
     size_bytes: int
 
 

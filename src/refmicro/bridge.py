@@ -23,6 +23,7 @@ from ._bridge_types import (
     Allocation,
     ArenaUse,
     CustomOp,
+    OperatorUse,
     OracleCrash,
     OracleError,
     OracleOverrun,
@@ -30,6 +31,7 @@ from ._bridge_types import (
     OracleResult,
     OracleTimeout,
     Place,
+    Scratch,
     TensorInfo,
     TraceRecord,
     TraceSlot,
@@ -44,6 +46,7 @@ __all__ = [
     "ArenaUse",
     "CustomOp",
     "IsolatedOracle",
+    "OperatorUse",
     "Oracle",
     "OracleCrash",
     "OracleError",
@@ -52,6 +55,7 @@ __all__ = [
     "OracleResult",
     "OracleTimeout",
     "Place",
+    "Scratch",
     "TensorInfo",
     "TraceRecord",
     "TraceSlot",
@@ -399,6 +403,26 @@ class Oracle:
         ]
 
     @property
+    def operators(self) -> list[OperatorUse]:
+        """What each operator took from the arena's tail, in model order (needs trace)."""
+        handle = self._live()
+        rows = self._lib.rm_operators(handle)
+        return [
+            OperatorUse(row.subgraph, row.operator_index, row.init_bytes, row.prepare_bytes)
+            for row in (rows[i] for i in range(self._lib.rm_operator_count(handle)))
+        ]
+
+    @property
+    def scratches(self) -> list[Scratch]:
+        """The scratch buffers in the order of their requests (needs trace)."""
+        handle = self._live()
+        rows = self._lib.rm_scratches(handle)
+        return [
+            Scratch(row.subgraph, row.operator_index, row.offset, row.bytes)
+            for row in (rows[i] for i in range(self._lib.rm_scratch_count(handle)))
+        ]
+
+    @property
     def trace(self) -> list[TraceRecord]:
         """The evaluations of the last invocation, in order; empty without `trace=True`."""
         handle, lib, ffi = self._live(), self._lib, self._ffi
@@ -516,6 +540,16 @@ class IsolatedOracle:
         return self._use("print_allocations")
 
     @property
+    def operators(self) -> list[OperatorUse]:
+        """See `Oracle.operators`."""
+        return self._use("operators")
+
+    @property
+    def scratches(self) -> list[Scratch]:
+        """See `Oracle.scratches`."""
+        return self._use("scratches")
+
+    @property
     def trace(self) -> list[TraceRecord]:
         """See `Oracle.trace`."""
         return self._use("trace")
@@ -559,6 +593,8 @@ def run_here(
             facts = {
                 "arena": oracle.arena if arena else None,
                 "places": tuple(oracle.places),
+                "operators": tuple(oracle.operators),
+                "scratches": tuple(oracle.scratches),
                 "inputs_info": tuple(oracle.inputs),
                 "outputs_info": tuple(oracle.outputs),
             }
