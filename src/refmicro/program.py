@@ -33,7 +33,8 @@ class PreparedNode:
         node: the operator with its tensors.
         data: what its `prepare` returned.
         init_bytes, persistent_bytes, scratch_bytes: sizes that it asked for, in order.
-        temp_tensors: tensors that it held as temporaries while preparing.
+        temp_tensors: tensors that it held as temporaries while preparing, in order.
+        persistent_after: for each persistent request, how many temporaries it had taken before.
         subgraphs: subgraphs that it runs.
     """
 
@@ -47,6 +48,7 @@ class PreparedNode:
     persistent_bytes: tuple[int, ...]
     scratch_bytes: tuple[int, ...]
     temp_tensors: tuple[Tensor, ...]
+    persistent_after: tuple[int, ...]
     subgraphs: tuple[int, ...]
 
     @property
@@ -284,6 +286,7 @@ def _prepare_node(
         tuple(context.persistent_bytes),
         tuple(context.scratch_bytes),
         tuple(context.temp_tensors),
+        tuple(context.persistent_after),
         spec.subgraphs(op.options),
     )
 

@@ -51,7 +51,7 @@ class Layout:
     allocation_info: Struct
     size_t: Struct
     pointer: Struct
-    planner_buffer: Struct = Struct(40, 4)
+    planner_buffer: Struct
 
 
 _LP64 = Layout(
@@ -71,6 +71,7 @@ _LP64 = Layout(
     allocation_info=Struct(32, 8),
     size_t=Struct(8, 8),
     pointer=Struct(8, 8),
+    planner_buffer=Struct(40, 4),
 )
 
 _ILP32 = Layout(
@@ -90,6 +91,7 @@ _ILP32 = Layout(
     allocation_info=Struct(24, 4),
     size_t=Struct(4, 4),
     pointer=Struct(4, 4),
+    planner_buffer=Struct(40, 4),
 )
 
 
@@ -139,7 +141,8 @@ def params_struct(name: str, abi: Abi) -> Struct:
 
 # size and alignment on lp64, size and alignment on ilp32. These are the structs that a parser in
 # `tensorflow/lite/core/api/flatbuffer_conversions.cc` allocates for an operator that TFLM has;
-# they are declared in `tensorflow/lite/core/c/builtin_op_data.h`.
+# they are declared in `tensorflow/lite/core/c/builtin_op_data.h`. The columns of lp64 are those of
+# the wheel, read from what its parsers ask for; TfLiteFullyConnectedParams had 16 bytes before.
 _PARAMS = {
     "TfLiteAddParams": (8, 4, 2, 1),
     "TfLiteArgMaxParams": (4, 4, 1, 1),

@@ -391,26 +391,45 @@ class _Tail:
         """`PrepareSubgraphs`: temporary tensors stay until their operator is done."""
         peak = Peak("prepare", 0)
         for node in itertools.chain.from_iterable(self.program.nodes):
-            for size in node.persistent_bytes:
-                self._buffer("Prepare", size, node.subgraph, node.index)
-            top = self._temporaries_top_bytes(node)
+            need = self._prepare_node(node)
             self._requests += len(node.scratch_bytes)
-            top = max(top, self._requests_head_bytes())
-            if top + self.used_bytes > peak.bytes:
-                peak = Peak("prepare", top + self.used_bytes, node.subgraph, node.index)
+            need = max(need, self._requests_head_bytes() + self.used_bytes)
+            if need > peak.bytes:
+                peak = Peak("prepare", need, node.subgraph, node.index)
         self.peaks.append(peak)
 
-    def _temporaries_top_bytes(self, node: PreparedNode) -> int:
+    def _prepare_node(self, node: PreparedNode) -> int:
+        """What one operator's `Prepare` needs, its requests in the order in which it makes them.
+
+        A temporary tensor must fit below the tail. A block in the tail must only stay above the
+        head: TFLM lets it grow over temporaries. That breaks them, unless it reaches no further
+        than into the last one's zero points, which nobody reads again.
+        """
         top = self._requests_head_bytes()
-        tensor_size, tensor_alignment = self.layout.tensor
-        affine_size, affine_alignment = self.layout.affine_quantization
-        for tensor in node.temp_tensors:
-            top = _align(top, tensor_alignment) + tensor_size
-            if tensor.quantization.is_affine:
-                top = _align(top, affine_alignment) + affine_size
-                top = _align(top, INT_ARRAY_ALIGNMENT_BYTES)
-                top += int_array_bytes(len(tensor.quantization.scale))
-        return top
+        need = top + self.used_bytes
+        taken = spare = 0
+        requests = zip(node.persistent_bytes, node.persistent_after, strict=True)
+        for size, after in (*requests, (None, len(node.temp_tensors))):
+            for tensor in node.temp_tensors[taken:after]:
+                top, spare = self._temporary(top, tensor)
+                need = max(need, top + self.used_bytes)
+            taken = after
+            if size is not None:
+                self._buffer("Prepare", size, node.subgraph, node.index)
+                need = max(need, top + self.used_bytes - spare)
+        return need
+
+    def _temporary(self, top: int, tensor: Tensor) -> tuple[int, int]:
+        """The end of a temporary tensor above `top`, and how much of its end is never read."""
+        size, alignment = self.layout.tensor
+        top = _align(top, alignment) + size
+        if not tensor.quantization.is_affine:
+            return top, 0
+        size, alignment = self.layout.affine_quantization
+        zero_points = int_array_bytes(len(tensor.quantization.scale))
+        top = _align(_align(top, alignment) + size, INT_ARRAY_ALIGNMENT_BYTES) + zero_points
+        # `quantized_dimension` stands behind the two pointers of the struct
+        return top, size - 2 * self.layout.pointer.size_bytes + zero_points
 
     def finish(self, plan: _Plan) -> None:
         """`FinishModelAllocation`: handles, variables, and the planner's own memory."""

@@ -99,6 +99,7 @@ class PrepareContext:
         build: how TFLM was built.
         model: the rest of the model.
         persistent_bytes: sizes of `AllocatePersistentBuffer` calls.
+        persistent_after: for each of them, how many temporaries had been taken before it.
         scratch_bytes: sizes of `RequestScratchBufferInArena` calls.
         temp_tensors: tensors behind `AllocateTempInputTensor` and its siblings; freed only when the
             operator's Prepare ends, so they count for the smallest arena.
@@ -108,6 +109,7 @@ class PrepareContext:
     build: TflmBuild
     model: ModelView
     persistent_bytes: list[int] = field(default_factory=list)
+    persistent_after: list[int] = field(default_factory=list)
     scratch_bytes: list[int] = field(default_factory=list)
     temp_tensors: list[Tensor] = field(default_factory=list)
 
@@ -152,6 +154,7 @@ class PrepareContext:
     def persistent(self, nbytes: int) -> None:
         """`AllocatePersistentBuffer`: from the tail, aligned to 16 bytes."""
         self.persistent_bytes.append(nbytes)
+        self.persistent_after.append(len(self.temp_tensors))
 
     def scratch(self, nbytes: int) -> int:
         """`RequestScratchBufferInArena`: planned in the head, alive during this operator only."""
