@@ -1,38 +1,132 @@
-"""Facts about the schema that the `tflite` package holds as classes: names, fields, loaders.
+"""Facts about the schema, taken from the `tflite` package: enums, tables, fields.
 
-The schema package is generated code without an object interface, so options tables are read and
-written by their accessors' names; no table is listed here by hand.
+The package is generated code, one module a table, whose accessors decode a flatbuffer. What they
+know (slot, type and default of each field) is learnt once a table by calling each accessor on a
+probe in place of a file, so that no table of the schema is listed here by hand.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import re
-from types import ModuleType
+import struct
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType, ModuleType
 from typing import Any
 
-_FIXED_METHODS = re.compile(
-    r"^(GetRootAs.*|Init|.*BufferHasIdentifier|.*AsNumpy|.*Length|.*IsNone)$"
-)
+_PACKAGE = f"{__package__}._tflite"
+
+OPTIONS_UNIONS = {"builtin_options": "BuiltinOptions", "builtin_options2": "BuiltinOptions2"}
+"""Fields of `Operator` that hold an options table, and the enum that says which table it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a table.
+
+    Attributes:
+        name: in snake case, `fused_activation_function`.
+        accessor: as generated, `FusedActivationFunction`.
+        slot: place in the vtable, the first field is 0.
+        kind: `scalar`, `text`, `table`, `union`, or the vectors `numbers`, `texts`, `tables`.
+        number: how a scalar, or one element of `numbers`, is stored; of an offset otherwise.
+        default: what a table without this field means; None for anything but a scalar.
+    """
+
+    name: str
+    accessor: str
+    slot: int
+    kind: str
+    number: struct.Struct
+    default: Any
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether it holds any number of elements."""
+        return self.kind in ("numbers", "texts", "tables")
+
+
+class _Found(Exception):
+    """Carries a field's kind and number out of an accessor."""
+
+
+class _TableProbe:
+    """Stands in for `flatbuffers.table.Table` in an accessor and tells what it reads."""
+
+    Pos = 0
+    Bytes = b""
+    plural = ""
+
+    def Offset(self, vtable_offset: int) -> int:
+        return 4
+
+    def Vector(self, offset: int) -> int:
+        self.plural = "s"
+        return 0
+
+    def Get(self, flags: Any, offset: int) -> None:
+        kind = "numbers" if self.plural else "scalar"
+        raise _Found(kind, struct.Struct("<" + flags.packer_type.format.lstrip("<")))
+
+    def String(self, offset: int) -> None:
+        raise _Found("text" + self.plural, _OFFSET)
+
+    def Indirect(self, offset: int) -> None:
+        raise _Found("table" + self.plural, _OFFSET)
+
+    def Union(self, table: Any, offset: int) -> None:
+        raise _Found("union", _OFFSET)
+
+
+class _BuilderProbe:
+    """Stands in for `flatbuffers.Builder` in an adder and tells slot and default of its field."""
+
+    def __getattr__(self, method: str) -> Any:
+        def prepend(slot: int, value: Any, default: Any) -> None:
+            raise _Found(slot, default)
+
+        return prepend
+
+
+_OFFSET = struct.Struct("<I")
+
+
+@functools.cache
+def _package() -> str:
+    """The schema package under a name of our own, without running its `__init__`.
+
+    `import tflite` imports all of its two hundred modules, which takes longer than reading a model;
+    a model needs a dozen of them.
+    """
+    spec = importlib.util.find_spec("tflite")
+    if spec is None:
+        raise ModuleNotFoundError("No module named 'tflite'", name="tflite")
+    package = ModuleType(_PACKAGE, "Modules of the `tflite` package, each imported alone.")
+    package.__path__ = list(spec.submodule_search_locations or ())
+    sys.modules[_PACKAGE] = package
+    return _PACKAGE
 
 
 def module(name: str) -> ModuleType:
     """The generated module of one table or enum of the schema."""
-    return importlib.import_module(f"tflite.{name}")
+    return importlib.import_module(f"{_package()}.{name}")
 
 
 @functools.cache
-def enum_names(name: str) -> dict[int, str]:
+def enum_names(name: str) -> MappingProxyType[int, str]:
     """Code to name of one enum of the schema, such as `BuiltinOperator`."""
-    holder = getattr(module(name), name)
-    return {code: key for key, code in vars(holder).items() if isinstance(code, int)}
+    items = vars(getattr(module(name), name)).items()
+    return MappingProxyType({code: key for key, code in items if isinstance(code, int)})
 
 
 @functools.cache
-def enum_codes(name: str) -> dict[str, int]:
+def enum_codes(name: str) -> MappingProxyType[str, int]:
     """Name to code of one enum of the schema."""
-    return {key: code for code, key in enum_names(name).items()}
+    return MappingProxyType({key: code for code, key in enum_names(name).items()})
 
 
 def snake_case(name: str) -> str:
@@ -41,15 +135,32 @@ def snake_case(name: str) -> str:
 
 
 @functools.cache
-def table_fields(name: str) -> tuple[tuple[str, str, bool], ...]:
-    """(snake name, accessor name, is a vector) of every field of a table, in no special order."""
-    holder = getattr(module(name), name)
-    methods = [key for key in vars(holder) if key[0].isupper() and callable(vars(holder)[key])]
-    fields = [key for key in methods if not _FIXED_METHODS.match(key)]
-    return tuple((snake_case(key), key, f"{key}Length" in methods) for key in fields)
+def fields(name: str) -> MappingProxyType[str, Field]:
+    """The fields of table `name` by their snake names, in the order of the schema."""
+    generated = module(name)
+    prefix = f"{name}Add"
+    accessors = [key[len(prefix) :] for key in vars(generated) if key.startswith(prefix)]
+    found = (_field(generated, name, accessor) for accessor in accessors)
+    return MappingProxyType({field.name: field for field in found})
 
 
-@functools.cache
-def loader(name: str) -> Any:
-    """The class that reads table `name`."""
-    return getattr(module(name), name)
+def _field(generated: ModuleType, table: str, accessor: str) -> Field:
+    is_vector = hasattr(generated, f"{table}Start{accessor}Vector")
+    holder = getattr(generated, table)()
+    holder._tab = _TableProbe()
+    kind, number = _found(getattr(holder, accessor), *[0] * is_vector)
+    slot, default = _found(getattr(generated, f"{table}Add{accessor}"), _BuilderProbe(), 0)
+    if kind != "scalar":
+        default = None
+    elif number.format == "<?":
+        default = bool(default)
+    return Field(snake_case(accessor), accessor, slot, kind, number, default)
+
+
+def _found(function: Callable[..., Any], *arguments: Any) -> tuple[Any, ...]:
+    """What `function` asked a probe for."""
+    try:
+        function(*arguments)
+    except _Found as found:
+        return found.args
+    raise AssertionError(f"{function} asks for nothing")

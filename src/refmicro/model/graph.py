@@ -18,6 +18,17 @@ from refmicro.types import Tensor
 OFFLINE_PLAN_METADATA = "OfflineMemoryAllocation"
 """Metadata name of an offline plan (`tensorflow/lite/micro/docs/memory_management.md`)."""
 
+COMPRESSION_METADATA = "COMPRESSION_METADATA"
+"""Metadata name of compressed constants (`tensorflow/lite/micro/compression.h`)."""
+
+_SHOWN_CHARACTERS = 60
+
+
+def shown(name: str) -> str:
+    """A name out of a file, fit for a message: printable and not longer than a line."""
+    cut = name if len(name) <= _SHOWN_CHARACTERS else name[: _SHOWN_CHARACTERS - 3] + "..."
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in cut)
+
 
 @dataclass(frozen=True)
 class OperatorCode:
