@@ -1,0 +1,379 @@
+"""What element-wise operators share: checks, broadcasting, and tables instead of arithmetic.
+
+An 8-bit pair has 65,536 values and an 8-bit value 256, so every such operator is a table that its
+exact kernel fills. A kernel works on flat arrays: `kernel(x, *arguments, out)` for one input,
+`kernel(a, b, *arguments, out)` for two.
+Source of the broadcasting rules: `BroadcastBinaryOpSimple` in
+`tensorflow/lite/kernels/internal/reference/broadcast_loop.h`.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from refmicro._jit import Kernel, jit
+from refmicro.fixedpoint import quantize_multiplier
+from refmicro.ops._activation import RELU, RELU6, RELU_N1_TO_1
+from refmicro.ops._spec import EvalContext, PrepareContext
+from refmicro.types import INTEGER_LIMITS, DType, Tensor
+
+MAX_RANK = 6
+"""TFLM's `RuntimeShape` holds six dimensions and does not check."""
+
+_PAIRS = 1 << 16
+
+
+# Checks
+
+
+def require_counts(ctx: PrepareContext, inputs: int) -> None:
+    """`NumInputs` and `NumOutputs`: `inputs` inputs, one output."""
+    ctx.require(
+        len(ctx.node.inputs) == inputs,
+        f"must have {inputs} input{'s' * (inputs > 1)}",
+        len(ctx.node.inputs),
+    )
+    ctx.require(len(ctx.node.outputs) == 1, "must have 1 output", len(ctx.node.outputs))
+
+
+def require_same_type(ctx: PrepareContext, *tensors: Tensor, malformed: bool = False) -> None:
+    """Inputs and output of one type; `malformed` where TFLM does not check but misreads."""
+    found = list(dict.fromkeys(str(tensor.dtype) for tensor in tensors))
+    if len(found) > 1:
+        ctx.refuse("inputs and output must have one type", " and ".join(found), malformed=malformed)
+
+
+def require_same_elements(ctx: PrepareContext, x: Tensor, output: Tensor) -> None:
+    """TFLM writes as many elements as the input has."""
+    ctx.require_shape(
+        x.elements == output.elements,
+        "input and output must have as many elements",
+        f"{x.elements} and {output.elements}",
+    )
+
+
+def require_rank(ctx: PrepareContext, limit: int, *tensors: Tensor) -> None:
+    """Every tensor has at most `limit` dimensions; TFLM ends the program or overruns beyond."""
+    for tensor in tensors:
+        if len(tensor.shape) > limit:
+            ctx.refuse(f"tensors may have at most {limit} dimensions here", len(tensor.shape))
+
+
+def require_zero_points(ctx: PrepareContext, *tensors: Tensor) -> None:
+    """Zero points lie in their types; TFLM's sums would overflow otherwise."""
+    for tensor in tensors:
+        low, high = INTEGER_LIMITS[tensor.dtype]
+        ctx.require_shape(
+            low <= tensor.zero_point <= high,
+            f"a zero point of {tensor.dtype} must be in {low}..{high}",
+            tensor.zero_point,
+        )
+
+
+def require_scale(ctx: PrepareContext, what: str, tensor: Tensor) -> None:
+    """A scale that TFLM divides by."""
+    ctx.require_shape(tensor.scale > 0, f"{what} must have a scale above 0", tensor.scale)
+
+
+def require_not_quantized(ctx: PrepareContext, *tensors: Tensor) -> None:
+    """int32 is only supported without quantization."""
+    for tensor in tensors:
+        ctx.require(
+            not tensor.quantization.is_affine,
+            f"{tensor.dtype} tensors must not be quantized",
+            f"scale {tensor.scale}",
+        )
+
+
+def multiplier_of(ctx: PrepareContext, real: float) -> tuple[int, int]:
+    """`QuantizeMultiplier`, refusing what overflows TFLM's shifts."""
+    ctx.require_shape(math.isfinite(real), "a ratio of scales must be finite", real)
+    multiplier, shift = quantize_multiplier(real)
+    ctx.require_shape(shift <= 31, "a ratio of scales must be below 2^31", real)
+    return multiplier, shift
+
+
+def multiplier_below_one(ctx: PrepareContext, what: str, real: float) -> tuple[int, int]:
+    """`QuantizeMultiplierSmallerThanOneExp`, where TFLM ends the program unless 0 < real < 1."""
+    ctx.require_shape(0.0 < real < 1.0, f"{what} must be above 0 and below 1", real)
+    multiplier, shift = quantize_multiplier(real)
+    ctx.require_shape(shift <= 0, f"{what} must be below 1 - 2^-32", real)
+    return multiplier, shift
+
+
+# Shapes
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """How two inputs meet: all shapes have one rank, `output` is the tensor's own shape.
+
+    Inputs of one shape are seen as vectors, so that no loop but one is left.
+    """
+
+    a: tuple[int, ...]
+    b: tuple[int, ...]
+    loop: tuple[int, ...]
+    output: tuple[int, ...]
+
+    @staticmethod
+    def of(
+        ctx: PrepareContext, a: Tensor, b: Tensor, output: Tensor, *, rank: int = MAX_RANK
+    ) -> Shapes:
+        """Check that `a` and `b` broadcast to `output`."""
+        require_rank(ctx, MAX_RANK, a, b, output)
+        if a.shape == b.shape:
+            require_same_elements(ctx, a, output)
+            flat = (a.elements,)
+            return Shapes(flat, flat, flat, output.shape)
+        require_rank(ctx, rank, a, b, output)
+        count = max(len(a.shape), len(b.shape), len(output.shape))
+        left, right, loop = (_extended(t.shape, count) for t in (a, b, output))
+        fits = all(
+            n == (y if x == 1 else x) and y in (1, n)
+            for x, y, n in zip(left, right, loop, strict=True)
+        )
+        ctx.require_shape(
+            fits,
+            "inputs must broadcast to the output's shape",
+            f"{list(a.shape)} and {list(b.shape)} to {list(output.shape)}",
+        )
+        return Shapes(left, right, loop, output.shape)
+
+    def views(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Both arrays with a batch axis, ready for NumPy's own broadcasting."""
+        return a.reshape(a.shape[0], *self.a), b.reshape(b.shape[0], *self.b)
+
+    def flat(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Both arrays broadcast, contiguous and flat."""
+        a, b = np.broadcast_arrays(*self.views(a, b))
+        return np.ascontiguousarray(a).reshape(-1), np.ascontiguousarray(b).reshape(-1)
+
+
+def _extended(shape: tuple[int, ...], count: int) -> tuple[int, ...]:
+    return (1,) * (count - len(shape)) + shape
+
+
+@functools.lru_cache(maxsize=4096)
+def _loops(shapes: Shapes, a_rows: int, b_rows: int) -> np.ndarray | None:
+    """Three nested loops, outer first: [extents, strides of a, strides of b], None if they need
+    more. Neighbouring dimensions that both inputs walk through evenly are one loop."""
+    rows = max(a_rows, b_rows)
+    loops: list[tuple[int, int, int]] = []
+    a_size = b_size = 1
+    dimensions = zip((rows, *shapes.loop), (a_rows, *shapes.a), (b_rows, *shapes.b), strict=True)
+    for extent, a_extent, b_extent in reversed(list(dimensions)):
+        a_step = a_size if a_extent > 1 else 0
+        b_step = b_size if b_extent > 1 else 0
+        a_size, b_size = a_size * a_extent, b_size * b_extent
+        if extent == 1:
+            continue
+        if loops:
+            inner, a_inner, b_inner = loops[-1]
+            if a_step == inner * a_inner and b_step == inner * b_inner:
+                loops[-1] = (inner * extent, a_inner, b_inner)
+                continue
+        loops.append((extent, a_step, b_step))
+    if len(loops) > 3:
+        return None
+    loops += [(1, 0, 0)] * (3 - len(loops))
+    return np.array(loops[::-1], np.int64).T.copy()
+
+
+# Tables
+
+
+@jit
+def _lookup(x, table, out):
+    for i in range(x.size):
+        out[i] = table[x[i]]
+
+
+@jit
+def _lookup_pairs(a, b, table, loops, out):
+    position = 0
+    a_step, b_step = loops[1, 2], loops[2, 2]
+    for i in range(loops[0, 0]):
+        for j in range(loops[0, 1]):
+            left = i * loops[1, 0] + j * loops[1, 1]
+            right = i * loops[2, 0] + j * loops[2, 1]
+            for _ in range(loops[0, 2]):
+                out[position] = table[(np.int64(a[left]) << 8) | np.int64(b[right])]
+                position += 1
+                left += a_step
+                right += b_step
+
+
+_UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32}
+
+
+def _bits(values: np.ndarray) -> np.ndarray:
+    """The same memory as unsigned integers, so that kernels are compiled once for each width."""
+    return values.view(_UNSIGNED[values.dtype.itemsize])
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A function of one 8-bit or 16-bit value, kept as a table of all its results.
+
+    Attributes:
+        shape: shape of the output.
+        source: type of the input.
+        function: results of a flat array of inputs.
+    """
+
+    shape: tuple[int, ...]
+    source: np.dtype
+    function: Callable[[np.ndarray], np.ndarray]
+
+    @staticmethod
+    def of_kernel(x: Tensor, output: Tensor, kernel: Kernel, arguments: tuple) -> Lookup:
+        """The table of `kernel(x, *arguments, out)`."""
+
+        def function(values: np.ndarray) -> np.ndarray:
+            out = np.empty(values.size, output.dtype.numpy)
+            kernel(values, *arguments, out)
+            return out
+
+        return Lookup(output.shape, x.dtype.numpy, function)
+
+    @cached_property
+    def table(self) -> np.ndarray:
+        """Results, indexed by the bits of the input."""
+        unsigned = _UNSIGNED[self.source.itemsize]
+        values = np.arange(1 << 8 * self.source.itemsize, dtype=unsigned)
+        return self.function(values.view(self.source))
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Results of shape (B, *shape)."""
+        out = np.empty((x.shape[0], *self.shape), self.table.dtype)
+        flat = np.ascontiguousarray(x).reshape(-1)
+        _lookup(_bits(flat), _bits(self.table), _bits(out.reshape(-1)))
+        return out
+
+
+@dataclass(frozen=True)
+class Map:
+    """A NumPy function of one array that keeps its shape; `shape` is the output's."""
+
+    shape: tuple[int, ...]
+    function: Callable[[np.ndarray], np.ndarray]
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Results of shape (B, *shape)."""
+        with np.errstate(all="ignore"):
+            return self.function(x).reshape(x.shape[0], *self.shape)
+
+
+def evaluate_single(ctx: EvalContext, compute: Lookup | Map) -> None:
+    """`eval` of an operator whose data is one of the two above."""
+    ctx.set_output(0, compute(ctx.input(0)))
+
+
+@dataclass(frozen=True)
+class Pairwise:
+    """An operator of two inputs that broadcast, by its exact kernel.
+
+    8-bit inputs go through a table of all pairs as soon as filling it costs no more than what was
+    computed without it.
+
+    Attributes:
+        shapes: how the inputs meet.
+        kernel: called as kernel(a, b, *arguments, out) with flat arrays of one size.
+        arguments: its further arguments.
+        result: type of the output.
+        done: how many elements were computed so far.
+    """
+
+    shapes: Shapes
+    kernel: Kernel
+    arguments: tuple
+    result: np.dtype
+    done: list[int] = field(default_factory=lambda: [0], compare=False, repr=False)
+
+    @cached_property
+    def table(self) -> np.ndarray:
+        """Results of all pairs of int8, as bits."""
+        values = np.arange(256, dtype=np.uint8).view(np.int8)
+        out = np.empty(_PAIRS, self.result)
+        self.kernel(np.repeat(values, 256), np.tile(values, 256), *self.arguments, out)
+        return _bits(out)
+
+    def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Results of shape (B, *output)."""
+        shapes = self.shapes
+        out = np.empty((max(a.shape[0], b.shape[0]), *shapes.output), self.result)
+        flat = out.reshape(-1)
+        self.done[0] += out.size
+        if a.dtype != np.int8 or self.done[0] < _PAIRS:
+            self.kernel(*shapes.flat(a, b), *self.arguments, flat)
+            return out
+        loops = _loops(shapes, a.shape[0], b.shape[0])
+        if loops is None:
+            a, b = shapes.flat(a, b)
+            loops = np.array([[1, 1, out.size], [0, 0, 1], [0, 0, 1]])
+        a, b = (np.ascontiguousarray(x).reshape(-1) for x in (a, b))
+        _lookup_pairs(_bits(a), _bits(b), self.table, loops, _bits(flat))
+        return out
+
+
+@dataclass(frozen=True)
+class Broadcast:
+    """An operator of two inputs that broadcast, by a NumPy function of two arrays.
+
+    Attributes:
+        shapes: how the inputs meet.
+        function: results of two arrays; NumPy broadcasts them.
+        limits: what the results are clamped to, if anything.
+    """
+
+    shapes: Shapes
+    function: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    limits: tuple[Any, Any] | None = None
+
+    def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Results of shape (B, *output)."""
+        with np.errstate(all="ignore"):
+            out = self.function(*self.shapes.views(a, b))
+        if self.limits is not None:
+            clamp(out, *self.limits)
+        return out.reshape(-1, *self.shapes.output)
+
+
+def evaluate_pair(ctx: EvalContext, compute: Pairwise | Broadcast) -> None:
+    """`eval` of an operator whose data is one of the two above."""
+    ctx.set_output(0, compute(ctx.input(0), ctx.input(1)))
+
+
+def clamp(x: np.ndarray, low: Any, high: Any) -> None:
+    """C++'s `min(max(x, low), high)`, in place: NaN stays, and so does -0 against 0."""
+    np.copyto(x, low, where=x < low)
+    np.copyto(x, high, where=high < x)
+
+
+def int32_range(activation: int) -> tuple[int, int]:
+    """`CalculateActivationRange<int32_t>`: the limits of an int32 output."""
+    low, high = INTEGER_LIMITS[DType.INT32]
+    return {RELU: (0, high), RELU_N1_TO_1: (-1, 1), RELU6: (0, 6)}.get(activation, (low, high))
+
+
+def round_away(x: np.ndarray) -> np.ndarray:
+    """C's `roundf` of a float32 array: halves away from zero."""
+    wide = x.astype(np.float64)
+    return np.copysign(np.floor(np.abs(wide) + 0.5), wide).astype(np.float32)
+
+
+def truncate_to_int32(x: np.ndarray) -> np.ndarray:
+    """C's conversion of floats to int32, as int64; what does not fit becomes -2^31.
+
+    C++ leaves such values undefined; this is what x86 does.
+    """
+    fits = (x >= -(2.0**31)) & (x < 2.0**31)
+    return np.where(fits, x, x.dtype.type(-(2.0**31))).astype(np.int64)

@@ -1,0 +1,77 @@
+"""The quantized sum and difference that ADD and SUB share.
+
+Both inputs are shifted left, brought to twice the larger input scale, added as int32, and brought
+to the output's scale.
+Source: `AddFunc` in `tensorflow/lite/kernels/internal/reference/integer_ops/add.h`,
+`SubElementwise` in `tensorflow/lite/kernels/internal/reference/sub.h`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refmicro._jit import jit
+from refmicro.fixedpoint import clamp, multiply_by_quantized_multiplier
+from refmicro.ops._activation import quantized_range
+from refmicro.ops._elementwise import multiplier_below_one, require_zero_points
+from refmicro.ops._spec import PrepareContext
+from refmicro.types import DType, Tensor
+
+
+def left_shift_of(output: Tensor) -> int:
+    """Bits that inputs are shifted by; the sum then still fits int32."""
+    return 15 if output.dtype is DType.INT16 else 20
+
+
+def sum_arguments(
+    ctx: PrepareContext,
+    inputs: tuple[Tensor, Tensor],
+    output: Tensor,
+    reals: tuple[float, float, float],
+    sign: int,
+) -> tuple[int, ...]:
+    """Arguments of `quantized_sum` from the multipliers of both inputs and of the output."""
+    a, b = inputs
+    names = ("input 0's share of the scales", "input 1's share of the scales", "the output's ratio")
+    pairs = [multiplier_below_one(ctx, name, r) for name, r in zip(names, reals, strict=True)]
+    low, high = quantized_range(ctx.options.get("fused_activation_function", 0), output)
+    require_zero_points(ctx, a, b, output)
+    return (
+        left_shift_of(output),
+        -a.zero_point,
+        -b.zero_point,
+        *(value for pair in pairs for value in pair),
+        sign,
+        output.zero_point,
+        low,
+        high,
+    )
+
+
+@jit
+def quantized_sum(
+    a,
+    b,
+    left_shift,
+    a_offset,
+    b_offset,
+    a_multiplier,
+    a_shift,
+    b_multiplier,
+    b_shift,
+    multiplier,
+    shift,
+    sign,
+    output_offset,
+    low,
+    high,
+    out,
+):
+    """a + sign * b, requantized."""
+    for i in range(out.size):
+        left = (np.int64(a[i]) + a_offset) << left_shift
+        right = (np.int64(b[i]) + b_offset) << left_shift
+        left = multiply_by_quantized_multiplier(left, a_multiplier, a_shift)
+        right = multiply_by_quantized_multiplier(right, b_multiplier, b_shift)
+        value = multiply_by_quantized_multiplier(left + sign * right, multiplier, shift)
+        out[i] = clamp(value + output_offset, low, high)

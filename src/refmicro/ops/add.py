@@ -1,0 +1,55 @@
+"""ADD: output = act(a + b); quantized: both rescaled to twice the larger input scale first.
+
+Shapes: inputs broadcast by NumPy's rules, at most 6 dimensions.
+Quantization: int8 and int16 with any zero points; int32 not quantized, sums wrap and a fused
+activation is ignored; float32. Multipliers come from doubles.
+Differs: where TFLM ends the program (an output without scale, a ratio of scales of 1 or more after
+the left shift) the model is refused.
+Source: `tensorflow/lite/micro/kernels/add{,_common}.cc`,
+`tensorflow/lite/kernels/internal/reference/{,integer_ops/}add.h`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refmicro.ops._activation import float_range
+from refmicro.ops._elementwise import (
+    Broadcast,
+    Pairwise,
+    Shapes,
+    evaluate_pair,
+    require_not_quantized,
+    require_same_type,
+    require_scale,
+)
+from refmicro.ops._spec import OpData, OpSpec, PrepareContext
+from refmicro.ops._sum import left_shift_of, quantized_sum, sum_arguments
+from refmicro.types import DType
+
+
+def prepare(ctx: PrepareContext) -> Pairwise | Broadcast:
+    """Check types and shapes, derive multipliers."""
+    a, b, output = ctx.input(0), ctx.input(1), ctx.output(0)
+    ctx.require_type("output", output, DType.INT8, DType.INT16, DType.INT32, DType.FLOAT32)
+    require_same_type(ctx, a, b, output, malformed=True)
+    shapes = Shapes.of(ctx, a, b, output)
+    if output.dtype is DType.FLOAT32:
+        activation = ctx.options.get("fused_activation_function", 0)
+        return Broadcast(shapes, np.add, float_range(activation))
+    if output.dtype is DType.INT32:
+        require_not_quantized(ctx, a, b)
+        return Broadcast(shapes, np.add)
+    require_scale(ctx, "output", output)
+    twice = 2 * max(a.scale, b.scale)
+    ctx.require_shape(twice > 0, "an input must have a scale above 0", twice)
+    reals = (
+        a.scale / twice,
+        b.scale / twice,
+        twice / ((1 << left_shift_of(output)) * output.scale),
+    )
+    arguments = sum_arguments(ctx, (a, b), output, reals, 1)
+    return Pairwise(shapes, quantized_sum, arguments, output.dtype.numpy)
+
+
+OP = OpSpec("ADD", prepare, evaluate_pair, OpData(lp64=60, ilp32=60), params="TfLiteAddParams")
