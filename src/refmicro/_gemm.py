@@ -1,13 +1,18 @@
-"""The one exact integer matrix product, through floating-point BLAS.
+"""Matrix products: the exact integer one, through floating-point BLAS, and TFLM's float32 one.
 
 A sum of integers is exact in float32 while no partial sum passes 2^24, in float64 up to 2^53. The
 caller states a bound on the sum of magnitudes, which bounds every partial sum in any order, so that
 BLAS may reorder as it likes. A property test holds the result against Python integers.
+
+float32 sums are rounded at each step, so their order is part of the result: `float_matmul` keeps
+the order of TFLM's loops.
 """
 
 from __future__ import annotations
 
 import numpy as np
+
+from refmicro._jit import jit
 
 FLOAT32_EXACT = 1 << 24
 FLOAT64_EXACT = 1 << 53
@@ -39,3 +44,43 @@ def matmul(a: np.ndarray, b: np.ndarray, bound: int) -> np.ndarray:
     """
     dtype = accumulator_dtype(bound)
     return np.matmul(a.astype(dtype, copy=False), b.astype(dtype, copy=False))
+
+
+def float_matmul(
+    a: np.ndarray,
+    b: np.ndarray,
+    bias: np.ndarray,
+    limits: tuple[np.float32, np.float32],
+) -> np.ndarray:
+    """A float32 product, summed in the order of k, then bias, then clamped, each step rounded.
+
+    Args:
+        a: float32 of shape (B or 1, M, K).
+        b: float32 of shape (B or 1, K, N).
+        bias: float32 of shape (B or 1, N).
+        limits: smallest and largest output; a NaN passes through, its bits are not promised.
+
+    Returns:
+        float32 of shape (B, M, N).
+    """
+    batch = max(a.shape[0], b.shape[0], bias.shape[0])
+    out = np.zeros((batch, a.shape[1], b.shape[2]), np.float32)
+    left, right = np.ascontiguousarray(a), np.ascontiguousarray(b)
+    _float_matmul(left, right, np.ascontiguousarray(bias), *limits, out)
+    return out
+
+
+@jit
+def _float_matmul(a, b, bias, low, high, out):
+    for n in range(out.shape[0]):
+        left, right, offsets = a[n % a.shape[0]], b[n % b.shape[0]], bias[n % bias.shape[0]]
+        for row in range(out.shape[1]):
+            sums = out[n, row]
+            for k in range(right.shape[0]):
+                factor, terms = left[row, k], right[k]
+                for column in range(sums.size):
+                    sums[column] += factor * terms[column]
+            for column in range(sums.size):
+                value = sums[column] + offsets[column]
+                value = low if value < low else value
+                sums[column] = high if high < value else value

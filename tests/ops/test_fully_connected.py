@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from refmicro.ops.fully_connected import macs
 from refmicro.program import prepare_model
 from refmicro.types import DType, TflmBuild
-from tests.ops.harness import compare, model_of, tensor
+from tests.ops.harness import compare, model_of, random_values, tensor
 
 pytestmark = pytest.mark.oracle
 
@@ -32,6 +32,8 @@ def model(
     constant=True,
     bias_type=DType.INT32,
     keep_num_dims=False,
+    bias_range=2000,
+    computed_bias=False,
 ):
     """A FULLY_CONNECTED of `rows` rows."""
     sx, sw, so = scales
@@ -57,7 +59,7 @@ def model(
             (width,),
             scale=[float(p) for p in product] if quantized else (),
             zero_point=[0] * len(channel_scales),
-            data=rng.integers(-2000, 2000, width),
+            data=None if computed_bias else rng.integers(-bias_range, bias_range, width),
         )
     out = tensor(x, (rows, width), scale=so if quantized else (), zero_point=zo)
     options = {"fused_activation_function": activation, "keep_num_dims": keep_num_dims}
@@ -144,6 +146,40 @@ def test_float32(constant):
         ),
         expect="run",
     )
+
+
+@pytest.mark.parametrize("activation", [0, 1, 3])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 3e38, -3e38, -0.0, 1e-45])
+def test_float32_at_the_ends_of_its_range(activation, value):
+    x = tensor(DType.FLOAT32, (1, 3))
+    w = tensor(DType.FLOAT32, (2, 3), data=np.array([[1, 2, 3], [2, 1, -0.5]]))
+    out = tensor(DType.FLOAT32, (1, 2))
+    one = model_of(
+        "FULLY_CONNECTED", [x, w, None], [out], {"fused_activation_function": activation}
+    )
+    compare(one, [np.array([[[value, 1, -0.0]], [[value, 0, 0]]], np.float32)], expect="run")
+
+
+@pytest.mark.parametrize(
+    ("x", "bias_type"),
+    [(DType.INT8, DType.INT32), (DType.INT16, DType.INT64), (DType.FLOAT32, DType.FLOAT32)],
+)
+def test_computed_bias_of_each_row(x, bias_type):
+    rng = np.random.default_rng(2)
+    w = DType.FLOAT32 if x is DType.FLOAT32 else DType.INT8
+    one = model(rng, 2, 5, 3, x=x, w=w, bias_type=bias_type, computed_bias=True)
+    rows = [
+        random_values(one.subgraphs[0].tensors[0], 6, rng),
+        rng.integers(-3000, 3000, (6, 3)).astype(bias_type.numpy),
+    ]
+    compare(one, rows, expect="run")
+
+
+def test_sums_beyond_int32_wrap():
+    one = model(np.random.default_rng(3), 2, 300, 5, bias_range=2**31 - 1, points=(-128, 0, 3))
+    compare(one, rows=8, expect="run")
+    sixteen = model(np.random.default_rng(3), 2, 700, 5, x=DType.INT16, bias_range=2**31 - 1)
+    compare(sixteen, rows=8, expect="run")
 
 
 def test_hybrid_is_refused():

@@ -1,4 +1,24 @@
-"""Accumulators to quantized outputs: multiplier, shift, offset and activation of many channels.
+"""Accumulators to quantized outputs: bias, multiplier, shift, offset and activation of channels.
+
+The exact rule is TFLM's, in integers: `fixedpoint.multiply_by_quantized_multiplier` and its int64
+sibling, then offset and clamp. It is the judge, and it is slow. For an accumulator x, a multiplier
+M and a shift s, its value before offset and clamp equals, as real numbers,
+
+    floor(x * c + 1/2 + copysign(d, x))    with c = M * 2^(s - 31), d = 2^(s - 1)    where s < 0
+    floor(x * c + 1/2)                                                               where s >= 0
+
+(the inner rounding of the first moves each threshold by half of its unit, away from zero). The wide
+rule has c = round(M / 2^16) * 2^(s - 15) and d = 0. Doubles compute this many times faster, so it
+is used wherever it is proven, channel by channel, that rounding changes no output:
+
+1. by counting bits: every term is a multiple of the last bit of c. Where all values between the
+   clamp's ends need at most 53 bits, nothing is rounded there; beyond them the order is kept,
+   because rounding is monotone. This holds for int8 outputs from s = -13 on.
+2. else by thresholds: both functions only rise, in at most 255 (65,535) steps. If they step at the
+   same x inside the bound of the accumulators, they are equal everywhere in it.
+
+Where neither holds, the integer rule runs. `docs/decisions/0003-proven-float-requantisation.md`
+derives the formulas.
 
 Source: the tails of `tensorflow/lite/kernels/internal/reference/integer_ops/{conv,fully_connected,
 depthwise_conv}.h`.
@@ -7,6 +27,8 @@ depthwise_conv}.h`.
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,7 +39,66 @@ from refmicro.fixedpoint import (
     clamp,
     multiply_by_quantized_multiplier,
     multiply_int64_by_quantized_multiplier,
+    quantize_multiplier,
 )
+from refmicro.ops._activation import quantized_range
+from refmicro.ops._spec import PrepareContext
+from refmicro.types import INTEGER_LIMITS, Tensor
+
+ANY_INT32 = 1 << 31
+"""The bound of an accumulator that may be any int32."""
+
+WIDE_LIMIT = 1 << 47
+"""TFLM's int64 rule takes accumulators below this."""
+
+_MIN_COLUMNS = 128
+"""Rows are joined until they are this long, so that short ones fill vector registers."""
+
+
+def require_zero_point(ctx: PrepareContext, what: str, tensor: Tensor) -> None:
+    """A quantized tensor's zero point must be a value of its type; TFLM takes any."""
+    low, high = INTEGER_LIMITS[tensor.dtype]
+    ctx.require_shape(
+        low <= tensor.zero_point <= high,
+        f"zero point of {what} must be a value of {tensor.dtype}",
+        tensor.zero_point,
+    )
+
+
+def largest_magnitude(tensor: Tensor, *, offset: bool = True) -> int:
+    """The largest |q - zero_point| of a quantized tensor, or |q| without `offset`."""
+    low, high = INTEGER_LIMITS[tensor.dtype]
+    point = tensor.zero_point if offset else 0
+    return max(abs(low - point), abs(high - point))
+
+
+def prepare_requantizer(
+    ctx: PrepareContext, reals: Sequence[float], output: Tensor, *, wide: bool = False
+) -> Requantizer:
+    """The requantizer of real multipliers, one a column or one for all, and of the node's fused
+    activation. Refuses what TFLM would compute undefined shifts with."""
+    require_zero_point(ctx, "output", output)
+    ctx.require_shape(output.scale > 0, "output must have a scale above 0", output.scale)
+    most = 14 if wide else 30
+    pairs = []
+    for real in reals:
+        finite = math.isfinite(real)
+        pairs.append(quantize_multiplier(real) if finite else (0, most + 1))
+        ctx.require_shape(
+            pairs[-1][1] <= most,
+            f"input scale * filter scale / output scale must be below 2^{most}",
+            real,
+        )
+    low, high = quantized_range(ctx.options.get("fused_activation_function", 0), output)
+    return Requantizer(
+        tuple(multiplier for multiplier, _ in pairs),
+        tuple(shift for _, shift in pairs),
+        output.zero_point,
+        low,
+        high,
+        output.dtype.numpy,
+        wide,
+    )
 
 
 @dataclass(frozen=True)
@@ -26,10 +107,12 @@ class Requantizer:
 
     Attributes:
         multipliers, shifts: one a column, as Python integers.
-        output_offset: zero point of the output.
+        output_offset: zero point of the output, inside `dtype`.
         low, high: limits of the activation.
-        dtype: type of the output.
+        dtype: type of the output, int8 or int16.
         wide: accumulators are int64 in TFLM, which rounds them differently.
+        bound: no accumulator, bias included, is larger in magnitude. Beyond 2^31 sums may overflow
+            TFLM's int32; they wrap, as in TFLM's builds, and the integer rule runs.
     """
 
     multipliers: tuple[int, ...]
@@ -39,6 +122,7 @@ class Requantizer:
     high: int
     dtype: np.dtype
     wide: bool = False
+    bound: int = ANY_INT32
 
     def broadcast(self, columns: int) -> Requantizer:
         """The same with `columns` columns: a single multiplier is repeated, more are cut."""
@@ -51,34 +135,196 @@ class Requantizer:
             shifts=(self.shifts * repeat)[:columns],
         )
 
-    @cached_property
-    def _columns(self) -> tuple[np.ndarray, np.ndarray]:
-        return np.array(self.multipliers, np.int64), np.array(self.shifts, np.int64)
+    def within(self, bound: int) -> Requantizer:
+        """The same for accumulators up to `bound` in magnitude."""
+        return dataclasses.replace(self, bound=bound)
 
-    def __call__(self, accumulators: np.ndarray) -> np.ndarray:
-        """Outputs of integer-valued `accumulators` (int or float type), same shape (R, C)."""
-        out = np.empty(accumulators.shape, self.dtype)
-        multipliers, shifts = self._columns
-        kernel = _requantize_wide if self.wide else _requantize
-        kernel(accumulators, multipliers, shifts, self.output_offset, self.low, self.high, out)
+    def __call__(
+        self,
+        accumulators: np.ndarray,
+        bias: np.ndarray | None = None,
+        *,
+        out: np.ndarray | None = None,
+        total_rows: int | None = None,
+    ) -> np.ndarray:
+        """Outputs of integer-valued accumulators.
+
+        Args:
+            accumulators: shape (R, C), contiguous, int32, int64, float32 or float64.
+            bias: int64 of shape (C,), added first; None for zeros.
+            out: where to write, contiguous, shape (R, C).
+            total_rows: how many rows come in all, where these are a part of them; a proof by
+                thresholds is only worth its time for many.
+        """
+        if out is None:
+            out = np.empty(accumulators.shape, self.dtype)
+        if bias is None:
+            bias = np.zeros(accumulators.shape[1], np.int64)
+        rows = accumulators.shape[0] if total_rows is None else total_rows
+        if self._proven_by_bits or (rows > self.high - self.low and self._proven):
+            self._in_doubles(accumulators, bias.astype(np.float64), out)
+        else:
+            kernel = _requantize_wide if self.wide else _requantize
+            limits = self.output_offset, self.low, self.high
+            kernel(accumulators, bias, *self._integers, *limits, out)
         return out
 
+    @cached_property
+    def _integers(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.array(self.multipliers, np.int64), np.array(self.shifts, np.int64)
+
+    @cached_property
+    def _factors(self) -> tuple[np.ndarray, np.ndarray]:
+        """c and d of each column, both exact."""
+        multipliers, shifts = self._integers
+        if self.wide:
+            reduced = np.where(multipliers < 0x7FFF0000, (multipliers + 32768) >> 16, 0x7FFF)
+            return np.ldexp(reduced.astype(np.float64), shifts - 15), np.zeros(shifts.size)
+        halves = np.where(shifts < 0, np.ldexp(1.0, shifts - 1), 0.0)
+        return np.ldexp(multipliers.astype(np.float64), shifts - 31), halves
+
+    @cached_property
+    def _frame(self) -> tuple[float, float, float, int]:
+        """(center, low, high, base): doubles are counted from the type's lowest value, `base`, so
+        that cutting off a fraction rounds down."""
+        base = int(np.iinfo(self.dtype).min)
+        center = self.output_offset - base + 0.5
+        return center, float(self.low - base), float(self.high - base), base
+
+    @cached_property
+    def _monotone(self) -> bool:
+        """Whether TFLM's own arithmetic neither wraps nor is cut on accumulators in the bound."""
+        if self.wide:
+            largest = float(self._factors[0].max(initial=0)) * self.bound
+            return self.bound < WIDE_LIMIT and largest < 2.0**30
+        left = max(0, max(self.shifts, default=0))
+        return self.bound <= ANY_INT32 >> left if left == 0 else self.bound << left < ANY_INT32
+
+    @cached_property
+    def _proven_by_bits(self) -> bool:
+        """Whether the clamp's range, in units of c's last bit, fits 53 bits with one to spare."""
+        bits = np.dtype(self.dtype).itemsize * 8
+        fraction = 15 if self.wide else 31
+        return self._monotone and min(self.shifts, default=0) >= bits + 1 + fraction - 53
+
+    @cached_property
+    def _proven(self) -> bool:
+        if not self._monotone:
+            return False
+        proven = np.zeros(len(self.multipliers), np.bool_)
+        limits = self.output_offset, self.low, self.high, self.bound
+        _prove(*self._integers, *self._factors, *limits, *self._frame, proven, self.wide)
+        return bool(proven.all())
+
+    def _in_doubles(self, accumulators: np.ndarray, bias: np.ndarray, out: np.ndarray) -> None:
+        rows, columns = accumulators.shape
+        join = max(1, _MIN_COLUMNS // max(1, columns))
+        joined = rows - rows % join
+        for start, stop, times in ((0, joined, join), (joined, rows, 1)):
+            if start < stop:
+                _requantize_in_doubles(
+                    accumulators[start:stop].reshape(-1, columns * times),
+                    np.tile(bias, times),
+                    *(np.tile(values, times) for values in self._factors),
+                    *self._frame,
+                    out[start:stop].reshape(-1, columns * times),
+                )
+
 
 @jit
-def _requantize(accumulators, multipliers, shifts, offset, low, high, out):
+def _requantize(accumulators, bias, multipliers, shifts, offset, low, high, out):
     for row in range(accumulators.shape[0]):
         for column in range(accumulators.shape[1]):
+            total = int(accumulators[row, column]) + int(bias[column])
+            total = ((total + 2147483648) & 4294967295) - 2147483648
             value = multiply_by_quantized_multiplier(
-                int(accumulators[row, column]), multipliers[column], shifts[column]
+                total, int(multipliers[column]), int(shifts[column])
             )
             out[row, column] = clamp(value + offset, low, high)
 
 
 @jit
-def _requantize_wide(accumulators, multipliers, shifts, offset, low, high, out):
+def _requantize_wide(accumulators, bias, multipliers, shifts, offset, low, high, out):
     for row in range(accumulators.shape[0]):
         for column in range(accumulators.shape[1]):
+            total = int(accumulators[row, column]) + int(bias[column])
             value = multiply_int64_by_quantized_multiplier(
-                int(accumulators[row, column]), multipliers[column], shifts[column]
+                total, int(multipliers[column]), int(shifts[column])
             )
             out[row, column] = clamp(value + offset, low, high)
+
+
+@jit(inline=True)
+def _double_rule(x, factor, half, center, low, high, base):
+    """The output of a double `x`; copysign and not a comparison, because it has no branch."""
+    value = x * factor + (center + math.copysign(half, x))
+    return np.int32(min(max(value, low), high)) + base
+
+
+@jit
+def _requantize_in_doubles(accumulators, bias, factors, halves, center, low, high, base, out):
+    for row in range(accumulators.shape[0]):
+        for column in range(accumulators.shape[1]):
+            x = np.float64(accumulators[row, column]) + bias[column]
+            out[row, column] = _double_rule(
+                x, factors[column], halves[column], center, low, high, base
+            )
+
+
+@jit(inline=True)
+def _integer_rule(x, multiplier, shift, offset, low, high, wide):
+    if wide:
+        value = multiply_int64_by_quantized_multiplier(x, multiplier, shift)
+    else:
+        value = multiply_by_quantized_multiplier(x, multiplier, shift)
+    return clamp(value + offset, low, high)
+
+
+@jit
+def _prove(
+    multipliers,
+    shifts,
+    factors,
+    halves,
+    offset,
+    low,
+    high,
+    bound,
+    center,
+    double_low,
+    double_high,
+    base,
+    proven,
+    wide,
+):
+    """Per column: whether both rules agree at the ends of the bound and at both sides of each x
+    where the integer rule steps."""
+    for column in range(multipliers.size):
+        multiplier, shift = int(multipliers[column]), int(shifts[column])
+        factor, half = factors[column], halves[column]
+        first, last = -bound, bound if wide else min(bound, 2147483647)
+        lowest = _integer_rule(first, multiplier, shift, offset, low, high, wide)
+        highest = _integer_rule(last, multiplier, shift, offset, low, high, wide)
+        same = lowest == _double_rule(
+            float(first), factor, half, center, double_low, double_high, base
+        ) and highest == _double_rule(
+            float(last), factor, half, center, double_low, double_high, base
+        )
+        step = lowest + 1
+        while same and step <= highest:
+            real = step - offset - 0.5
+            guess = math.ceil((real - math.copysign(half, real)) / factor)
+            x = min(max(guess - 2, first + 1), last)
+            stop = min(x + 4, last)
+            while x < stop and _integer_rule(x, multiplier, shift, offset, low, high, wide) < step:
+                x += 1
+            same = (
+                _integer_rule(x - 1, multiplier, shift, offset, low, high, wide) < step
+                and _integer_rule(x, multiplier, shift, offset, low, high, wide) >= step
+                and _double_rule(float(x - 1), factor, half, center, double_low, double_high, base)
+                < step
+                and _double_rule(float(x), factor, half, center, double_low, double_high, base)
+                >= step
+            )
+            step += 1
+        proven[column] = same

@@ -8,7 +8,9 @@ int64 bias; float32. A filter with more than one scale is per-channel, its zero 
 The per-tensor multiplier comes from a float32 product of scales, per-channel ones from doubles.
 Scratch: an int4 filter is unpacked, one byte an element.
 Persistent: per-channel, 4 bytes a channel twice.
-Differs: sums that overflow int32 are refused; TFLM leaves them undefined.
+Differs: sums that overflow int32 wrap; C++ leaves them undefined, TFLM's builds wrap too. Zero
+points outside of their type and multipliers from 2^30 on (int64 sums: 2^14) are refused. Which NaN
+a float is, is not promised.
 Source: `tensorflow/lite/micro/kernels/fully_connected{,_common}.cc`,
 `tensorflow/lite/kernels/internal/reference/{,integer_ops/}fully_connected.h`.
 """
@@ -22,10 +24,14 @@ from functools import cached_property
 import numpy as np
 
 from refmicro import _gemm
-from refmicro._jit import jit
-from refmicro.fixedpoint import f32, quantize_multiplier
-from refmicro.ops._activation import float_range, quantized_range
-from refmicro.ops._requantize import Requantizer
+from refmicro.fixedpoint import f32
+from refmicro.ops._activation import float_range
+from refmicro.ops._requantize import (
+    Requantizer,
+    largest_magnitude,
+    prepare_requantizer,
+    require_zero_point,
+)
 from refmicro.ops._spec import EvalContext, Node, OpData, OpSpec, PrepareContext
 from refmicro.types import DType, Tensor
 
@@ -35,42 +41,64 @@ _BIAS_INT32 = 2
 
 @dataclass(frozen=True)
 class FullyConnected:
-    """What eval needs. `filter` is the constant filter as int8, None where it is computed."""
+    """What eval needs. `requantize` is None for float32."""
 
     rows: int
     accum_depth: int
     output_depth: int
-    output: Tensor
-    input_offset: int
+    input: Tensor
+    filter: Tensor
     filter_offset: int
-    filter: Tensor | None
     bias: Tensor | None
+    output: Tensor
     requantize: Requantizer | None
-    float_limits: tuple[np.float32, np.float32] | None
-    input_limit: int
+    float_limits: tuple[np.float32, np.float32]
 
     @cached_property
     def weights(self) -> np.ndarray:
-        """Constant filter with its offset, int16 of shape (accum_depth, output_depth)."""
+        """The constant filter with its offset: (accum_depth, output_depth), int16 or float32."""
         values = self.filter.array().reshape(-1, self.accum_depth)[: self.output_depth]
-        return np.ascontiguousarray((values.astype(np.int16) + self.filter_offset).T)
+        if self.requantize is not None:
+            values = values.astype(np.int16) + self.filter_offset
+        return np.ascontiguousarray(values.T)
 
     @cached_property
-    def bound(self) -> int:
-        """Bound of the sum of magnitudes over one output, bias not included."""
-        if self.filter is None:
-            return self.accum_depth * self.input_limit * 255
-        return self.input_limit * int(np.abs(self.weights.astype(np.int64)).sum(0).max(initial=0))
+    def magnitude(self) -> int:
+        """Bound of the sum of filter magnitudes over one output."""
+        if not self.filter.is_constant:
+            return self.accum_depth * largest_magnitude(self.filter)
+        return int(np.abs(self.weights.astype(np.int64)).sum(0).max(initial=0))
+
+    @cached_property
+    def raw_bound(self) -> int:
+        """Bound of a sum of products of inputs without offset."""
+        return self.magnitude * largest_magnitude(self.input, offset=False)
 
     @cached_property
     def typed_weights(self) -> np.ndarray:
         """Constant weights in the type of the exact product."""
-        return self.weights.astype(_gemm.accumulator_dtype(self.bound))
+        return self.weights.astype(_gemm.accumulator_dtype(self.raw_bound))
 
     @cached_property
-    def bias_values(self) -> np.ndarray | None:
-        """Constant bias as int64, None where it is absent."""
-        return None if self.bias is None else self.bias.array().astype(np.int64)
+    def constant_bias(self) -> np.ndarray:
+        """Constant bias as int64, zeros where there is none."""
+        if self.bias is None or not self.bias.is_constant:
+            return np.zeros(self.output_depth, np.int64)
+        return self.bias.array().reshape(-1)[: self.output_depth].astype(np.int64)
+
+    @cached_property
+    def folded_bias(self) -> np.ndarray:
+        """The constant bias and the input offset times the constant filter: with it, inputs are
+        multiplied as they are."""
+        return self.constant_bias - self.input.zero_point * self.weights.astype(np.int64).sum(0)
+
+    @cached_property
+    def bounded(self) -> Requantizer:
+        """The requantizer, knowing how large sums get."""
+        bias = int(np.abs(self.constant_bias).max(initial=0))
+        if self.bias is not None and not self.bias.is_constant:
+            bias = 1 << 63 if self.bias.dtype is DType.INT64 else 1 << 31
+        return self.requantize.within(self.magnitude * largest_magnitude(self.input) + bias)
 
 
 def prepare(ctx: PrepareContext) -> FullyConnected:
@@ -93,31 +121,29 @@ def prepare(ctx: PrepareContext) -> FullyConnected:
     _check_shapes(ctx, x, w, bias, output)
     if w.dtype is DType.INT4:
         ctx.scratch(w.elements)
-    activation = ctx.options.get("fused_activation_function", 0)
-    requantize = None if x.dtype is DType.FLOAT32 else _requantizer(ctx, x, w, bias, output)
-    data = FullyConnected(
+    return FullyConnected(
         rows=output.elements // output.shape[-1],
         accum_depth=w.shape[-1],
         output_depth=output.shape[-1],
-        output=output,
-        input_offset=-x.zero_point,
+        input=x,
+        filter=w,
         filter_offset=0 if len(w.quantization.scale) > 1 else -w.zero_point,
-        filter=w if w.is_constant else None,
         bias=bias,
-        requantize=requantize,
-        float_limits=float_range(activation) if x.dtype is DType.FLOAT32 else None,
-        input_limit=max(abs(-128 - x.zero_point), abs(127 - x.zero_point))
-        if x.dtype is DType.INT8
-        else 32768 + abs(x.zero_point),
+        output=output,
+        requantize=None if x.dtype is DType.FLOAT32 else _requantizer(ctx, x, w, bias, output),
+        float_limits=float_range(ctx.options.get("fused_activation_function", 0)),
     )
-    return data
 
 
 def _check_shapes(
     ctx: PrepareContext, x: Tensor, w: Tensor, bias: Tensor | None, output: Tensor
 ) -> None:
     ctx.require_shape(len(w.shape) >= 2, "filter must have at least 2 dimensions", w.shape)
-    ctx.require_shape(len(output.shape) >= 1, "output must have at least 1 dimension", output.shape)
+    ctx.require_shape(
+        output.shape != () and output.elements > 0,
+        "output must have at least 1 dimension and 1 element",
+        output.shape,
+    )
     depth = w.shape[-1]
     ctx.require_shape(
         output.shape[-1] <= math.prod(w.shape[:-1]),
@@ -171,18 +197,10 @@ def _requantizer(
         reals = [x.scale * scale / output.scale for scale in scales]
     else:
         reals = [_per_tensor_multiplier(ctx, x, w, bias, output)]
-    pairs = [quantize_multiplier(real) for real in reals]
-    low, high = quantized_range(ctx.options.get("fused_activation_function", 0), output)
+    require_zero_point(ctx, "input", x)
+    require_zero_point(ctx, "filter", w)
     wide = x.dtype is DType.INT16 and not _int32_accumulator(ctx, bias)
-    return Requantizer(
-        tuple(m for m, _ in pairs),
-        tuple(s for _, s in pairs),
-        output.zero_point,
-        low,
-        high,
-        output.dtype.numpy,
-        wide,
-    ).broadcast(output.shape[-1])
+    return prepare_requantizer(ctx, reals, output, wide=wide).broadcast(output.shape[-1])
 
 
 def _int32_accumulator(ctx: PrepareContext, bias: Tensor | None) -> bool:
@@ -210,61 +228,52 @@ def _per_tensor_multiplier(
 def evaluate(ctx: EvalContext, data: FullyConnected) -> None:
     """One product for all rows of the batch, or one a row where the filter is computed."""
     x = ctx.input(0)
-    batch = x.shape[0]
-    rows = x.reshape(batch, -1)[:, : data.rows * data.accum_depth]
-    if data.float_limits is not None:
-        out = _evaluate_float(ctx, data, rows.reshape(batch, data.rows, data.accum_depth))
-        ctx.set_output(0, out.reshape(-1, *data.output.shape))
-        return
-    offset = rows.astype(np.int32) + data.input_offset
-    if data.filter is not None:
-        flat = offset.reshape(batch * data.rows, data.accum_depth)
-        sums = _gemm.matmul(flat, data.typed_weights, data.bound)
+    rows = x.reshape(x.shape[0], -1)[:, : data.rows * data.accum_depth]
+    if data.requantize is None:
+        out = _evaluate_float(ctx, data, rows.reshape(-1, data.rows, data.accum_depth))
+    elif data.filter.is_constant:
+        flat = rows.reshape(-1, data.accum_depth)
+        sums = _gemm.matmul(flat, data.typed_weights, data.raw_bound)
+        out = _finish(ctx, data, sums, data.folded_bias)
     else:
-        w = ctx.input(1).astype(np.int32) + data.filter_offset
-        w = w.reshape(w.shape[0], -1, data.accum_depth)[:, : data.output_depth]
-        left = offset.reshape(batch, data.rows, data.accum_depth)
-        sums = _gemm.matmul(left, np.swapaxes(w, 1, 2), data.bound)
-    sums = sums.reshape(-1, data.output_depth)
-    bias = _bias(ctx, data)
-    if bias is not None:
-        sums = sums.astype(np.int64) + bias[: data.output_depth]
-    out = data.requantize(sums)
+        out = _finish(ctx, data, _computed_product(ctx, data, rows), data.constant_bias)
     ctx.set_output(0, out.reshape(-1, *data.output.shape))
 
 
-def _bias(ctx: EvalContext, data: FullyConnected) -> np.ndarray | None:
+def _computed_product(ctx: EvalContext, data: FullyConnected, rows: np.ndarray) -> np.ndarray:
+    """Sums where the filter is an activation: each row of the batch has its own."""
+    bound = data.magnitude * largest_magnitude(data.input)
+    dtype = _gemm.accumulator_dtype(bound)
+    left = rows.reshape(-1, data.rows, data.accum_depth).astype(dtype)
+    left -= data.input.zero_point
+    w = ctx.input(1)
+    w = w.reshape(w.shape[0], -1, data.accum_depth)[:, : data.output_depth].astype(dtype)
+    w += data.filter_offset
+    return _gemm.matmul(left, np.swapaxes(w, 1, 2), bound).reshape(-1, data.output_depth)
+
+
+def _finish(
+    ctx: EvalContext, data: FullyConnected, sums: np.ndarray, bias: np.ndarray
+) -> np.ndarray:
+    """Outputs of shape (batch * rows, output_depth)."""
     if data.bias is None or data.bias.is_constant:
-        return data.bias_values
-    return ctx.input(2).astype(np.int64)[0]
+        return data.bounded(sums, bias)
+    computed = ctx.input(2).reshape(-1, 1, data.bias.elements)[:, :, : data.output_depth]
+    totals = sums.astype(np.int64).reshape(-1, data.rows, data.output_depth) + computed
+    return data.bounded(totals.reshape(-1, data.output_depth), bias)
 
 
 def _evaluate_float(ctx: EvalContext, data: FullyConnected, rows: np.ndarray) -> np.ndarray:
-    w = ctx.input(1)
-    w = w.reshape(w.shape[0], -1, data.accum_depth)[:, : data.output_depth]
+    if data.filter.is_constant:
+        w = data.weights[None]
+    else:
+        w = ctx.input(1)
+        w = w.reshape(w.shape[0], -1, data.accum_depth)[:, : data.output_depth].swapaxes(1, 2)
     bias = ctx.optional_input(2)
     if bias is None:
         bias = np.zeros((1, data.output_depth), np.float32)
-    bias = bias.reshape(bias.shape[0], -1)
-    batch = max(rows.shape[0], w.shape[0], bias.shape[0])
-    out = np.empty((batch, data.rows, data.output_depth), np.float32)
-    _float_kernel(
-        np.ascontiguousarray(rows), np.ascontiguousarray(w), bias, *data.float_limits, out
-    )
-    return out
-
-
-@jit
-def _float_kernel(x, w, bias, low, high, out):
-    """Sums in the order of TFLM's loop, each step rounded to float32."""
-    for n in range(out.shape[0]):
-        for r in range(out.shape[1]):
-            for o in range(out.shape[2]):
-                total = x[0, 0, 0] * 0
-                for d in range(w.shape[2]):
-                    total += x[n % x.shape[0], r, d] * w[n % w.shape[0], o, d]
-                total += bias[n % bias.shape[0], o]
-                out[n, r, o] = min(max(total, low), high)
+    bias = bias.reshape(bias.shape[0], -1)[:, : data.output_depth]
+    return _gemm.float_matmul(rows, w, bias, data.float_limits)
 
 
 def macs(node: Node) -> int:
