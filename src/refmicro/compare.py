@@ -18,7 +18,12 @@ from refmicro.errors import InvalidModelError, UnsupportedError
 from refmicro.interpreter import Interpreter
 from refmicro.memory.arena import Arena, model_arena
 from refmicro.model.graph import Model
-from refmicro.program import Program, has_state, prepare_model
+from refmicro.program import (
+    Program,
+    default_resource_variables,
+    has_state,
+    prepare_model,
+)
 from refmicro.types import TflmBuild
 from refmicro.vectors import random_inputs
 
@@ -99,7 +104,7 @@ def check_model(
         mine = None
     except (UnsupportedError, InvalidModelError) as error:
         mine = error.message
-    resources = 0 if mine else interpreter.program.max_resource_variables
+    resources = default_resource_variables(model)
     theirs = _oracle_refusal(model.source, resources)
     if mine or theirs:
         return ModelCheck(

@@ -20,6 +20,7 @@ from refmicro import __version__, bridge
 from refmicro._files import npz_bytes, write_files
 from refmicro.errors import UsageError
 from refmicro.model.graph import Model
+from refmicro.program import default_resource_variables
 from refmicro.types import TFLM_REVISION, TFLM_WHEEL
 from refmicro.vectors import random_inputs
 
@@ -59,9 +60,7 @@ def write_golden(
         UsageError: if count or steps are below 1, a format is unknown, or files cannot be written.
     """
     _check_arguments(count, steps, formats)
-    resources = (
-        16 if any(op.name == "VAR_HANDLE" for g in model.subgraphs for op in g.operators) else 0
-    )
+    resources = default_resource_variables(model)
     stateful = resources > 0 or any(t.is_variable for g in model.subgraphs for t in g.tensors)
     steps = steps or (DEFAULT_STEPS if stateful else 1)
     graph = model.subgraphs[0]

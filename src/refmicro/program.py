@@ -9,17 +9,30 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from refmicro.errors import InvalidModelError, UnsupportedError
-from refmicro.model.graph import Model, Operator, Subgraph
+from refmicro.model.graph import Model, Operator, Subgraph, shown
 from refmicro.ops import registry
 from refmicro.ops._spec import Node, OpSpec, PrepareContext, Refused
 from refmicro.types import Tensor, TflmBuild
 
 DEFAULT_RESOURCE_VARIABLES = 16
 """How many resource variables TFLM's own tools allow for where a model uses them."""
+
+MAX_CALL_DEPTH = 64
+"""Subgraphs that call one another in a chain; TFLM recurses, and a microcontroller's stack ends
+long before."""
+
+MAX_PLANNED_OPERATORS = 2**18
+"""Operators that TFLM's planner visits: those of a subgraph once for each call of it."""
+
+MAX_CHANNELS = 2**22
+"""Scales of all operators' tensors together; TFLM keeps some bytes for each in the arena."""
+
+_DAMAGED = "the file is damaged; convert the model again"
 
 
 @dataclass(frozen=True)
@@ -93,6 +106,8 @@ class _ModelState:
     model: Model
     capacity: int
     resources: list[ResourceVariable] = field(default_factory=list)
+    subgraph: int = 0
+    bound: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def _subgraph(self, index: int) -> Subgraph:
         if not 0 <= index < len(self.model.subgraphs):
@@ -123,15 +138,43 @@ class _ModelState:
         self.resources.append(ResourceVariable(container, shared_name))
         return len(self.resources) - 1
 
+    def resource_count(self) -> int:
+        if self.capacity == 0:
+            raise Refused(
+                "an interpreter must be given room for resource variables", "room for none"
+            )
+        return len(self.resources)
+
     def allocate_resource(self, identifier: int, tensor: Tensor) -> bool:
+        count = self.resource_count()
+        if not 0 <= identifier < count:
+            raise Refused(f"a resource variable's id must be below {count}", str(identifier))
         known = self.resources[identifier]
         if known.nbytes is not None:
+            if known.nbytes != tensor.nbytes:
+                raise Refused(
+                    f"resource variable '{known.shared_name}' holds {known.nbytes} bytes",
+                    f"{tensor.nbytes} bytes are assigned",
+                    malformed=True,
+                )
             return False
         zero_point = tensor.zero_point if tensor.quantization.is_affine else 0
         self.resources[identifier] = dataclasses.replace(
             known, nbytes=tensor.nbytes, reset_byte=zero_point & 0xFF
         )
         return True
+
+    def bind_resource(self, tensor: int, identifier: int) -> None:
+        self.bound[self.subgraph, tensor] = identifier
+
+    def bound_resource(self, tensor: int) -> int | None:
+        return self.bound.get((self.subgraph, tensor))
+
+
+def default_resource_variables(model: Model) -> int:
+    """Capacity of `MicroResourceVariables` where nobody says: 16 where the model has VAR_HANDLE."""
+    uses = any(op.name == "VAR_HANDLE" for graph in model.subgraphs for op in graph.operators)
+    return DEFAULT_RESOURCE_VARIABLES if uses else 0
 
 
 def prepare_model(
@@ -150,11 +193,11 @@ def prepare_model(
         InvalidModelError: if the graph cannot run anywhere.
     """
     specs = _find_operators(model)
+    _check_values(model)
     _check_order(model)
     _check_subgraph_calls(model, specs)
     if resource_variables is None:
-        uses = any(op.name == "VAR_HANDLE" for graph in model.subgraphs for op in graph.operators)
-        resource_variables = DEFAULT_RESOURCE_VARIABLES if uses else 0
+        resource_variables = default_resource_variables(model)
     state = _ModelState(model, resource_variables)
     problems: list[tuple[str, Refused]] = []
     nodes = tuple(
@@ -172,7 +215,7 @@ def prepare_model(
 
 def place(subgraph: int, index: int, name: str) -> str:
     """How messages name an operator."""
-    return f"subgraph {subgraph}, operator {index} ({name})"
+    return f"subgraph {subgraph}, operator {index} ({shown(name)})"
 
 
 def _find_operators(model: Model) -> dict[str, OpSpec]:
@@ -189,22 +232,61 @@ def _find_operators(model: Model) -> dict[str, OpSpec]:
             else:
                 found[op.name] = spec
     if missing:
+        names = [shown(name) for name in sorted(missing)]
+        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
         raise UnsupportedError(
-            f"operators that are not supported: {', '.join(sorted(missing))}",
+            f"operators that are not supported: {', '.join(names[:8])}{more}",
             hint="`refmicro lint` says what to write instead",
             problems=tuple(missing.values()),
         )
     return found
 
 
+def _check_values(model: Model) -> None:
+    """What must hold for every tensor, used or not, and for every operator before its Prepare.
+
+    TFLM sizes all tensors when it plans (`InitializeAllocationInfo` in
+    `tensorflow/lite/micro/micro_allocation_info.cc`).
+    """
+    for number, graph in enumerate(model.subgraphs):
+        for index, tensor in enumerate(graph.tensors):
+            if tensor.dtype.itemsize_bytes is None:
+                raise UnsupportedError(
+                    f"subgraph {number}, tensor {index}: type must be one that TFLM knows the size "
+                    f"of: {tensor.dtype}",
+                    hint="`refmicro lint` says what to write instead",
+                )
+            for scale in tensor.quantization.scale:
+                if not 0 <= scale < math.inf:
+                    raise InvalidModelError(
+                        f"subgraph {number}, tensor {index}: scales must be finite and not "
+                        f"negative: {scale}",
+                        hint=_DAMAGED,
+                    )
+    channels = sum(
+        len(graph.tensors[tensor].quantization.scale)
+        for graph in model.subgraphs
+        for op in graph.operators
+        for tensor in (*op.inputs, *op.outputs)
+        if tensor >= 0
+    )
+    if channels > MAX_CHANNELS:
+        raise UnsupportedError(
+            f"operators may use at most {MAX_CHANNELS} quantization scales here: {channels}",
+            hint="quantize per tensor",
+        )
+
+
 def _check_order(model: Model) -> None:
     """Every tensor must be written before it is read: TFLM would read what lies in the arena."""
     for number, graph in enumerate(model.subgraphs):
+        constants = {index for index, tensor in enumerate(graph.tensors) if tensor.is_constant}
         ready = {
             index
             for index, tensor in enumerate(graph.tensors)
-            if tensor.is_constant or tensor.is_variable or tensor.elements == 0
+            if tensor.is_variable or tensor.elements == 0
         }
+        ready |= constants
         ready.update(graph.inputs)
         for index, op in enumerate(graph.operators):
             for slot, tensor in enumerate(op.inputs):
@@ -214,38 +296,77 @@ def _check_order(model: Model) -> None:
                         f"is read: tensor {tensor} is not",
                         hint="operators must stand in execution order; the file is damaged",
                     )
+            for slot, tensor in enumerate(op.outputs):
+                # TFLM would write into the model, which is flash on a microcontroller.
+                if tensor in constants and not graph.tensors[tensor].is_variable:
+                    raise InvalidModelError(
+                        f"{place(number, index, op.name)}: output {slot} must not be a constant: "
+                        f"tensor {tensor} is one",
+                        hint=_DAMAGED,
+                    )
             ready.update(op.outputs)
         for tensor in graph.outputs:
             if tensor not in ready:
                 raise InvalidModelError(
-                    f"subgraph {number}: output tensor {tensor} is never written",
-                    hint="the file is damaged; convert the model again",
+                    f"subgraph {number}: output tensor {tensor} is never written", hint=_DAMAGED
                 )
 
 
 def _check_subgraph_calls(model: Model, specs: dict[str, OpSpec]) -> None:
-    """Subgraphs must not call one another in a circle: TFLM would recurse until the stack ends."""
+    """Subgraphs must not call one another in a circle: TFLM would recurse until the stack ends.
+
+    Nor may calls be nested so deep, or branch so often, that a walk through them takes for ever.
+    """
     calls = [
-        {callee for op in graph.operators for callee in specs[op.name].subgraphs(op.options)}
+        [callee for op in graph.operators for callee in specs[op.name].subgraphs(op.options)]
         for graph in model.subgraphs
     ]
-    done: set[int] = set()
+    # Prepare refuses a call of a subgraph that does not exist.
+    calls = [[callee for callee in callees if 0 <= callee < len(calls)] for callees in calls]
+    depth: dict[int, int] = {}
+    planned: dict[int, int] = {}
+    for root in range(len(calls)):
+        for index in _callees_first(root, calls, depth):
+            depth[index] = 1 + max((depth[callee] for callee in calls[index]), default=0)
+            planned[index] = len(model.subgraphs[index].operators)
+            planned[index] += sum(planned[callee] for callee in calls[index])
+    deepest = max(depth.values(), default=0)
+    if deepest > MAX_CALL_DEPTH:
+        raise UnsupportedError(
+            f"subgraphs may call one another at most {MAX_CALL_DEPTH} deep here: {deepest}",
+            hint="TFLM recurses for each of them",
+        )
+    most = max(planned.values(), default=0)
+    if most > max(MAX_PLANNED_OPERATORS, model.operator_count):
+        raise UnsupportedError(
+            f"a run of a subgraph's calls may lead to at most {MAX_PLANNED_OPERATORS} operators "
+            f"here: more than {MAX_PLANNED_OPERATORS}",
+            hint="TFLM plans a subgraph anew for each operator that calls it",
+        )
 
-    def visit(index: int, path: tuple[int, ...]) -> None:
-        if index in path:
-            circle = " -> ".join(str(step) for step in (*path, index))
+
+def _callees_first(root: int, calls: list[list[int]], done: dict[int, int]) -> Iterator[int]:
+    """Subgraphs that `root` leads to and that are not done, each after all that it calls."""
+    path: dict[int, Iterator[int]] = {}
+    following = root
+    while True:
+        if following in path:
+            circle = [*path][[*path].index(following) :]
+            steps = " -> ".join(str(step) for step in (*circle[:8], following))
             raise InvalidModelError(
-                f"subgraphs must not call one another in a circle: {circle}",
-                hint="the file is damaged; convert the model again",
+                f"subgraphs must not call one another in a circle: {steps}", hint=_DAMAGED
             )
-        if index in done or not 0 <= index < len(calls):
+        if following not in done:
+            path[following] = iter(calls[following])
+        while path:
+            current, callees = next(reversed(path.items()))
+            following = next(callees, -1)
+            if following >= 0:
+                break
+            del path[current]
+            yield current
+        else:
             return
-        for callee in sorted(calls[index]):
-            visit(callee, (*path, index))
-        done.add(index)
-
-    for index in range(len(calls)):
-        visit(index, ())
 
 
 def _prepare_node(
@@ -256,6 +377,7 @@ def _prepare_node(
     index: int,
     problems: list[tuple[str, Refused]],
 ) -> PreparedNode | None:
+    state.subgraph = subgraph
     graph = state.model.subgraphs[subgraph]
     op = graph.operators[index]
     node = Node(
@@ -267,12 +389,15 @@ def _prepare_node(
         intermediates=tuple(graph.tensors[i] if i >= 0 else None for i in op.intermediates),
         version=op.code.version,
         input_indices=op.inputs,
+        output_indices=op.outputs,
     )
     context = PrepareContext(node, build, state)
     try:
         _check_tensors(node)
         data = spec.prepare(context)
     except Refused as refusal:
+        # Its frames would keep all of the node alive, for as many nodes as are refused.
+        refusal.__traceback__ = None
         problems.append((place(subgraph, index, op.name), refusal))
         return None
     return PreparedNode(
@@ -292,25 +417,24 @@ def _prepare_node(
 
 
 def _check_tensors(node: Node) -> None:
-    """What holds for tensors of every operator: known sizes, positive dimensions, sane scales."""
+    """What TFLM demands of an operator's tensors whatever the operator, besides `_check_values`.
+
+    Source: `CheckDynamicTensors` in `tensorflow/lite/micro/micro_interpreter_graph.cc`,
+    `ValidateSubgraph` in `tensorflow/lite/micro/micro_allocation_info.cc`.
+    """
     for what, tensors in (("input", node.inputs), ("output", node.outputs)):
         for slot, tensor in enumerate(tensors):
-            if tensor is None:
+            if tensor is None or tensor.elements or tensor.shape == (0,):
                 continue
-            if tensor.dtype.itemsize_bytes is None:
-                raise Refused(f"{what} {slot} must have a type that TFLM knows", str(tensor.dtype))
-            if any(size <= 0 for size in tensor.shape) and tensor.shape != (0,):
-                raise Refused(
-                    f"{what} {slot} must have a static shape with dimensions above 0",
-                    str(list(tensor.shape)),
-                )
-            for scale in tensor.quantization.scale:
-                if not (math.isfinite(scale) and scale >= 0):
-                    raise Refused(
-                        f"{what} {slot} must have finite scales that are not negative",
-                        str(scale),
-                        malformed=True,
-                    )
+            raise Refused(
+                f"{what} {slot} must have a static shape with dimensions above 0",
+                str(list(tensor.shape)),
+            )
+    for slot, tensor in enumerate(node.intermediates):
+        if tensor is not None and tensor.elements:
+            raise Refused(
+                f"intermediate {slot} must have no elements", f"shape {list(tensor.shape)}"
+            )
 
 
 def _raise_problems(problems: list[tuple[str, Refused]]) -> None:
@@ -319,7 +443,7 @@ def _raise_problems(problems: list[tuple[str, Refused]]) -> None:
         line for line, (_, refusal) in zip(lines, problems, strict=True) if refusal.malformed
     ]
     if malformed:
-        raise InvalidModelError(malformed[0], hint="the file is damaged; convert the model again")
+        raise InvalidModelError(malformed[0], hint=_DAMAGED)
     more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
     raise UnsupportedError(
         lines[0] + more, hint="`refmicro lint` says what to write instead", problems=lines
@@ -334,4 +458,5 @@ def is_computed(tensor: Tensor) -> bool:
 def has_state(program: Program) -> bool:
     """Whether an invocation can leave something behind for the next one."""
     variables = any(t.is_variable for graph in program.model.subgraphs for t in graph.tensors)
-    return variables or bool(program.resources)
+    nodes = any(node.spec.state is not None for nodes in program.nodes for node in nodes)
+    return variables or nodes or bool(program.resources)

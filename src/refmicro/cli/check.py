@@ -69,9 +69,8 @@ def _line(check: ModelCheck) -> str:
         return f"DIFFERS  {check.path}: {runs} runs it, the other refuses: {why}"
     arena = check.arena
     facts = f"{check.values:,} values of {check.tensors} tensors, {check.mismatches:,} differ"
-    memory = (
-        f"arena {arena.predicted['used_bytes']:,} B, smallest {arena.predicted['required_bytes']:,}"
-    )
+    used, required = arena.predicted["used_bytes"], arena.predicted["required_bytes"]
+    memory = f"arena {used:,} B when recorded, {required:,} B smallest"
     lines = [f"{'equal  ' if check.equal else 'DIFFERS'}  {check.path}: {facts}; {memory}"]
     first = check.first
     if first is not None:
