@@ -323,50 +323,46 @@ def _check_subgraph_calls(model: Model, specs: dict[str, OpSpec]) -> None:
     ]
     # Prepare refuses a call of a subgraph that does not exist.
     calls = [[callee for callee in callees if 0 <= callee < len(calls)] for callees in calls]
+    limit = max(MAX_PLANNED_OPERATORS, model.operator_count)
     depth: dict[int, int] = {}
     planned: dict[int, int] = {}
     for root in range(len(calls)):
         for index in _callees_first(root, calls, depth):
             depth[index] = 1 + max((depth[callee] for callee in calls[index]), default=0)
-            planned[index] = len(model.subgraphs[index].operators)
-            planned[index] += sum(planned[callee] for callee in calls[index])
+            visits = sum(planned[callee] for callee in calls[index])
+            planned[index] = min(limit + 1, len(model.subgraphs[index].operators) + visits)
     deepest = max(depth.values(), default=0)
     if deepest > MAX_CALL_DEPTH:
         raise UnsupportedError(
             f"subgraphs may call one another at most {MAX_CALL_DEPTH} deep here: {deepest}",
             hint="TFLM recurses for each of them",
         )
-    most = max(planned.values(), default=0)
-    if most > max(MAX_PLANNED_OPERATORS, model.operator_count):
+    if max(planned.values(), default=0) > limit:
         raise UnsupportedError(
-            f"a run of a subgraph's calls may lead to at most {MAX_PLANNED_OPERATORS} operators "
-            f"here: more than {MAX_PLANNED_OPERATORS}",
+            f"a subgraph and those it calls may hold at most {limit} operators here, counted once "
+            "for each call: there are more",
             hint="TFLM plans a subgraph anew for each operator that calls it",
         )
 
 
 def _callees_first(root: int, calls: list[list[int]], done: dict[int, int]) -> Iterator[int]:
     """Subgraphs that `root` leads to and that are not done, each after all that it calls."""
-    path: dict[int, Iterator[int]] = {}
-    following = root
-    while True:
-        if following in path:
-            circle = [*path][[*path].index(following) :]
-            steps = " -> ".join(str(step) for step in (*circle[:8], following))
-            raise InvalidModelError(
-                f"subgraphs must not call one another in a circle: {steps}", hint=_DAMAGED
-            )
-        if following not in done:
-            path[following] = iter(calls[following])
-        while path:
-            current, callees = next(reversed(path.items()))
-            following = next(callees, -1)
-            if following >= 0:
+    path = {} if root in done else {root: iter(calls[root])}
+    while path:
+        current = next(reversed(path))
+        for callee in path[current]:
+            if callee in path:
+                circle = [*path][[*path].index(callee) :]
+                steps = " -> ".join(str(step) for step in (*circle[:8], callee))
+                raise InvalidModelError(
+                    f"subgraphs must not call one another in a circle: {steps}", hint=_DAMAGED
+                )
+            if callee not in done:
+                path[callee] = iter(calls[callee])
                 break
+        else:
             del path[current]
             yield current
-        else:
-            return
 
 
 def _prepare_node(
@@ -393,7 +389,7 @@ def _prepare_node(
     )
     context = PrepareContext(node, build, state)
     try:
-        _check_tensors(node)
+        _check_node(node, op)
         data = spec.prepare(context)
     except Refused as refusal:
         # Its frames would keep all of the node alive, for as many nodes as are refused.
@@ -416,12 +412,17 @@ def _prepare_node(
     )
 
 
-def _check_tensors(node: Node) -> None:
-    """What TFLM demands of an operator's tensors whatever the operator, besides `_check_values`.
+def _check_node(node: Node, op: Operator) -> None:
+    """What TFLM demands of every operator, besides `_check_values`.
 
     Source: `CheckDynamicTensors` in `tensorflow/lite/micro/micro_interpreter_graph.cc`,
-    `ValidateSubgraph` in `tensorflow/lite/micro/micro_allocation_info.cc`.
+    `ValidateSubgraph` in `tensorflow/lite/micro/micro_allocation_info.cc`, and
+    `PrepareNodeAndRegistrationDataFromFlatbuffer` in `tensorflow/lite/micro/micro_interpreter.cc`.
     """
+    if op.custom_options and op.code.builtin != "CUSTOM":
+        raise Refused(
+            "a builtin operator must have no custom options", f"{len(op.custom_options)} bytes"
+        )
     for what, tensors in (("input", node.inputs), ("output", node.outputs)):
         for slot, tensor in enumerate(tensors):
             if tensor is None or tensor.elements or tensor.shape == (0,):
