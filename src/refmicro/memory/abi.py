@@ -119,6 +119,11 @@ def layout(build: TflmBuild) -> Layout:
     return Layout(**(fields | changes))
 
 
+def align(value: int, alignment_bytes: int) -> int:
+    """The smallest multiple of the alignment that is not below `value`."""
+    return -(-value // alignment_bytes) * alignment_bytes
+
+
 def int_array_bytes(count: int) -> int:
     """`TfLiteIntArrayGetSizeInBytes`: four bytes for the size and four for each element."""
     return 4 + 4 * count
