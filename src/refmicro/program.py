@@ -108,6 +108,7 @@ class _ModelState:
     resources: list[ResourceVariable] = field(default_factory=list)
     subgraph: int = 0
     bound: dict[tuple[int, int], int] = field(default_factory=dict)
+    interfaces: dict[tuple[str, int], tuple[Tensor, ...]] = field(default_factory=dict)
 
     def _subgraph(self, index: int) -> Subgraph:
         if not 0 <= index < len(self.model.subgraphs):
@@ -118,13 +119,18 @@ class _ModelState:
             )
         return self.model.subgraphs[index]
 
+    def _interface(self, which: str, index: int) -> tuple[Tensor, ...]:
+        # Kept: any number of operators may run the same subgraph.
+        if (which, index) not in self.interfaces:
+            graph = self._subgraph(index)
+            self.interfaces[which, index] = tuple(graph.tensors[i] for i in getattr(graph, which))
+        return self.interfaces[which, index]
+
     def subgraph_inputs(self, index: int) -> tuple[Tensor, ...]:
-        graph = self._subgraph(index)
-        return tuple(graph.tensors[i] for i in graph.inputs)
+        return self._interface("inputs", index)
 
     def subgraph_outputs(self, index: int) -> tuple[Tensor, ...]:
-        graph = self._subgraph(index)
-        return tuple(graph.tensors[i] for i in graph.outputs)
+        return self._interface("outputs", index)
 
     def resource_id(self, container: str | None, shared_name: str) -> int:
         for index, known in enumerate(self.resources):
