@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from refmicro.errors import UsageError
+from refmicro.errors import InvalidModelError, UsageError
 from refmicro.model.graph import Model
 from refmicro.model.reader import parse_model, read_model
 from refmicro.program import PreparedNode, Program, prepare_model
@@ -129,16 +129,17 @@ class Interpreter:
         _checked("output", index, len(self._outputs))
         if self._results is None:
             raise UsageError("an output can be read after invoke(): nothing was invoked yet")
-        return self._results[index][0].copy()
+        return self._results[index][0, ...].copy()
 
     def reset(self) -> None:
-        """Set all state back: variable tensors and resource variables to their zero points."""
-        self._state = _State.reset(self.program, 1)
+        """What TFLM's `Reset` does: variable tensors and resource variables go to their zero points
+        and operators forget what they kept; CALL_ONCE alone remembers that it has run."""
+        self._state = _State.reset(self.program, 1, self._state)
 
     def invoke_batch(
         self, inputs: Sequence[np.ndarray], trace: Trace | None = None
     ) -> list[np.ndarray]:
-        """Run rows independently of one another, every row from reset state.
+        """Run rows independently of one another, every row as the first after allocation.
 
         Args:
             inputs: one array an input, of shape (N, *input shape), all with the same N.
@@ -251,7 +252,7 @@ def _wrong_input(index: int, details: TensorDetails, array: np.ndarray, lead: in
 
 
 def _fit(values: np.ndarray, details: TensorDetails, index: int) -> np.ndarray:
-    array = np.ascontiguousarray(values)
+    array = np.asarray(values, order="C")
     if array.dtype != details.dtype or array.shape != details.shape:
         raise _wrong_input(index, details, array, 0)
     return array.copy()
@@ -306,15 +307,20 @@ class _GraphPlan:
 
 @dataclass
 class _State:
-    """Variable tensors by (subgraph, tensor) and resource variables by id, each with B rows."""
+    """Variable tensors by (subgraph, tensor), resource variables by id, and what operators keep in
+    their own data by (subgraph, operator); each with B rows."""
 
     batch: int
     variables: dict[tuple[int, int], np.ndarray]
     resources: list[np.ndarray]
+    nodes: dict[tuple[int, int], tuple[np.ndarray, ...]]
 
     @staticmethod
-    def reset(program: Program, batch: int) -> _State:
+    def reset(program: Program, batch: int, before: _State | None = None) -> _State:
         """As TFLM resets: int8 variables and resources to their zero point, others to zero bytes.
+
+        `before` is the state that is reset, None for a new interpreter; operators without Reset
+        keep theirs.
 
         Source: `ResetTensorData` in `tensorflow/lite/micro/micro_interpreter_graph.cc` and
         `ResetAll` in `micro_resource_variable.cc`.
@@ -331,7 +337,16 @@ class _State:
             np.full((batch, item.nbytes or 0), item.reset_byte, np.uint8)
             for item in program.resources
         ]
-        return _State(batch, variables, resources)
+        nodes = {}
+        for number, graph_nodes in enumerate(program.nodes):
+            for node in graph_nodes:
+                if node.spec.state is not None:
+                    place = number, node.index
+                    kept = before is not None and node.spec.state_survives_reset
+                    nodes[place] = (
+                        before.nodes[place] if kept else node.spec.state(node.data, batch)
+                    )
+        return _State(batch, variables, resources, nodes)
 
 
 class _Run:
@@ -355,6 +370,7 @@ class _Run:
         context = _Context(self, index, graph, values, batch, rows)
         for node, dead in zip(graph.nodes, graph.dead_after, strict=True):
             context.node = node.operator
+            context.step = node.index
             context.tensors_out = node.node.outputs
             context.written = {}
             node.spec.eval(context, node.data)
@@ -375,6 +391,7 @@ class _Context:
         "node",
         "rows",
         "run",
+        "step",
         "tensors_out",
         "values",
         "written",
@@ -396,23 +413,19 @@ class _Context:
         self.batch = batch
         self.rows = rows
         self.node: Any = None
+        self.step = 0
         self.tensors_out: tuple[Tensor, ...] = ()
         self.written: dict[int, np.ndarray] = {}
 
     def value(self, tensor: int) -> np.ndarray:
         if tensor in self.graph.variables:
-            stored = self.run.state.variables[self.index, tensor]
-            return stored if self.rows is None else stored[self.rows]
+            return self.taken(self.run.state.variables[self.index, tensor])
         return self.values[tensor]
 
     def store(self, tensor: int, array: np.ndarray) -> None:
         if tensor in self.graph.variables:
-            if self.rows is None:
-                self.run.state.variables[self.index, tensor] = self.whole(array)
-            else:
-                stored = self.run.state.variables[self.index, tensor].copy()
-                stored[self.rows] = array
-                self.run.state.variables[self.index, tensor] = stored
+            stored = self.run.state.variables
+            stored[self.index, tensor] = self.merged(stored[self.index, tensor], array)
         else:
             self.values[tensor] = array
         self.written[tensor] = array
@@ -422,6 +435,18 @@ class _Context:
         if array.shape[0] == self.batch:
             return array
         return np.broadcast_to(array, (self.batch, *array.shape[1:]))
+
+    def taken(self, stored: np.ndarray) -> np.ndarray:
+        """The rows of some state that this invocation runs on."""
+        return stored if self.rows is None else stored[self.rows]
+
+    def merged(self, stored: np.ndarray, array: np.ndarray) -> np.ndarray:
+        """Some state with new values in the rows that this invocation runs on."""
+        if self.rows is None:
+            return self.whole(array)
+        stored = stored.copy()
+        stored[self.rows] = array
+        return stored
 
     def input(self, index: int) -> np.ndarray:
         return self.value(self.node.inputs[index])
@@ -448,14 +473,25 @@ class _Context:
             rows = self.rows[rows]
         return self.run.subgraph(index, inputs, self.rows if rows is None else rows)
 
+    def resource(self, identifier: int) -> np.ndarray:
+        resources = self.run.state.resources
+        if not 0 <= identifier < len(resources) or resources[identifier].shape[1] == 0:
+            raise InvalidModelError(
+                f"a resource variable must exist and be assigned somewhere: id {identifier}",
+                hint="VAR_HANDLE gives ids, ASSIGN_VARIABLE next to it fixes the size",
+            )
+        return resources[identifier]
+
     def read_resource(self, identifier: int) -> np.ndarray:
-        stored = self.run.state.resources[identifier]
-        return stored if self.rows is None else stored[self.rows]
+        return self.taken(self.resource(identifier))
 
     def write_resource(self, identifier: int, values: np.ndarray) -> None:
-        if self.rows is None:
-            self.run.state.resources[identifier] = self.whole(values)
-        else:
-            stored = self.run.state.resources[identifier].copy()
-            stored[self.rows] = values
-            self.run.state.resources[identifier] = stored
+        stored = self.resource(identifier)
+        self.run.state.resources[identifier] = self.merged(stored, values)
+
+    def read_state(self) -> tuple[np.ndarray, ...]:
+        return tuple(map(self.taken, self.run.state.nodes[self.index, self.step]))
+
+    def write_state(self, *arrays: np.ndarray) -> None:
+        stored = self.run.state.nodes[self.index, self.step]
+        self.run.state.nodes[self.index, self.step] = tuple(map(self.merged, stored, arrays))

@@ -68,6 +68,7 @@ class Node:
     intermediates: tuple[Tensor | None, ...] = ()
     version: int = 1
     input_indices: tuple[int, ...] = ()
+    output_indices: tuple[int, ...] = ()
 
     def input(self, index: int) -> Tensor | None:
         """Input `index`, None where it is absent or beyond the list."""
@@ -86,8 +87,20 @@ class ModelView(Protocol):
     def resource_id(self, container: str | None, shared_name: str) -> int:
         """Id of a resource variable, a new one if the pair of names is new."""
 
+    def resource_count(self) -> int:
+        """How many resource variables there are by now; raises `Refused` where none can be."""
+
     def allocate_resource(self, identifier: int, tensor: Tensor) -> bool:
-        """Fix a variable's size at its first ASSIGN; whether this was the first."""
+        """Fix a variable's size at its first ASSIGN; whether this was the first.
+
+        Raises `Refused` where there is no such variable or it has another size.
+        """
+
+    def bind_resource(self, tensor: int, identifier: int) -> None:
+        """Tensor `tensor` of the subgraph that is being prepared holds this variable's id."""
+
+    def bound_resource(self, tensor: int) -> int | None:
+        """The variable's id that tensor `tensor` is known to hold while preparing, else None."""
 
 
 @dataclass
@@ -216,6 +229,12 @@ class EvalContext(Protocol):
     def write_resource(self, identifier: int, values: np.ndarray) -> None:
         """New raw bytes of a resource variable."""
 
+    def read_state(self) -> tuple[np.ndarray, ...]:
+        """What this node kept of its last invocation, see `OpSpec.state`; not to be written to."""
+
+    def write_state(self, *arrays: np.ndarray) -> None:
+        """What this node keeps for its next invocation: as many arrays, of B rows or 1."""
+
 
 def _no_macs(node: Node) -> int:
     return 0
@@ -240,6 +259,11 @@ class OpSpec:
         macs: multiply-accumulates of one invocation.
         subgraphs: subgraphs that one invocation runs, in the order in which TFLM's planner visits
             them, from the options.
+        state: what the node keeps in its own data from one invocation to the next, as it is after
+            `Reset`: from what `prepare` returned and B, arrays of shape (B, ...); None where it
+            keeps nothing.
+        state_survives_reset: TFLM's registration has no Reset, so that only a new allocation clears
+            the state.
     """
 
     name: str
@@ -249,6 +273,8 @@ class OpSpec:
     params: str | None = None
     macs: Callable[[Node], int] = _no_macs
     subgraphs: Callable[[Mapping[str, Any]], tuple[int, ...]] = _no_subgraphs
+    state: Callable[[Any, int], tuple[np.ndarray, ...]] | None = None
+    state_survives_reset: bool = False
 
     def init_bytes(self, node: Node, build: TflmBuild) -> tuple[int, ...]:
         """Sizes of the persistent allocations in `Init`."""
