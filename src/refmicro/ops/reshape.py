@@ -3,6 +3,7 @@
 Shapes: the output's declared shape must hold as many elements as the input; a shape input is not
 read at run time.
 Quantization: any type, bytes are copied.
+Differs: the legacy shape [0] for a scalar is refused; TFLM writes a new shape into the model.
 Source: `tensorflow/lite/micro/kernels/reshape{,_common}.cc`.
 """
 
@@ -21,13 +22,15 @@ def prepare(ctx: PrepareContext) -> tuple[int, ...]:
         "input and output must have one type",
         f"{x.dtype} and {output.dtype}",
     )
-    # TFLM reads the legacy shape [0] as a scalar where there is no shape input.
-    scalar = len(ctx.node.inputs) == 1 and output.shape == (0,)
-    elements = 1 if scalar else output.elements
+    ctx.require_shape(
+        len(ctx.node.inputs) == 2 or output.shape != (0,),
+        "a scalar output must have the shape [] where there is no shape input",
+        "the legacy shape [0]",
+    )
     ctx.require(
-        x.elements == elements,
+        x.elements == output.elements,
         "input and output must have as many elements",
-        f"{x.elements} and {elements}",
+        f"{x.elements} and {output.elements}",
     )
     return output.shape
 
