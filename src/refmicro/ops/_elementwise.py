@@ -198,17 +198,29 @@ def _lookup(x, table, out):
 
 @jit
 def _lookup_pairs(a, b, table, loops, out):
+    # Unsigned indices spare the compiled code the test for negative ones.
+    index = np.uint64
     position = 0
-    a_step, b_step = loops[1, 2], loops[2, 2]
+    count = loops[0, 2]
     for i in range(loops[0, 0]):
         for j in range(loops[0, 1]):
             left = i * loops[1, 0] + j * loops[1, 1]
             right = i * loops[2, 0] + j * loops[2, 1]
-            for _ in range(loops[0, 2]):
-                out[position] = table[(np.int64(a[left]) << 8) | np.int64(b[right])]
-                position += 1
-                left += a_step
-                right += b_step
+            if loops[1, 2] == 0:
+                first = np.int64(a[index(left)]) << 8
+                for k in range(count):
+                    pair = first | np.int64(b[index(right + k)])
+                    out[index(position + k)] = table[index(pair)]
+            elif loops[2, 2] == 0:
+                second = np.int64(b[index(right)])
+                for k in range(count):
+                    pair = (np.int64(a[index(left + k)]) << 8) | second
+                    out[index(position + k)] = table[index(pair)]
+            else:
+                for k in range(count):
+                    pair = (np.int64(a[index(left + k)]) << 8) | np.int64(b[index(right + k)])
+                    out[index(position + k)] = table[index(pair)]
+            position += count
 
 
 _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32}
