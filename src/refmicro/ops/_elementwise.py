@@ -43,6 +43,15 @@ def require_counts(ctx: PrepareContext, inputs: int) -> None:
     ctx.require(len(ctx.node.outputs) == 1, "must have 1 output", len(ctx.node.outputs))
 
 
+def tensors_of(ctx: PrepareContext, inputs: int) -> tuple[Tensor, ...]:
+    """Inputs and the output of an operator whose Prepare, if it has one, holds no tensors."""
+    tensors = (*(ctx.node.input(i) for i in range(inputs)), *ctx.node.outputs[:1])
+    found = f"{len(ctx.node.inputs)} inputs and {len(ctx.node.outputs)} outputs"
+    complete = len(tensors) == inputs + 1 and None not in tensors
+    ctx.require_shape(complete, f"must have {inputs} inputs and an output", found)
+    return tensors
+
+
 def require_same_type(ctx: PrepareContext, *tensors: Tensor, malformed: bool = False) -> None:
     """Inputs and output of one type; `malformed` where TFLM does not check but misreads."""
     found = list(dict.fromkeys(str(tensor.dtype) for tensor in tensors))
