@@ -29,7 +29,7 @@ from refmicro.memory.abi import (
 from refmicro.memory.head import HeadPlan
 from refmicro.memory.offline_plan import ONLINE
 from refmicro.program import PreparedNode, Program
-from refmicro.types import Tensor
+from refmicro.types import Abi, Tensor
 
 CATEGORIES = (
     "eval_tensors",
@@ -41,6 +41,10 @@ CATEGORIES = (
     "op_data",
 )
 """`RecordedAllocationType` without compression; TFLM itself never counts anything as op_data."""
+
+
+_FREED_FIRST = frozenset({"ADD_N"})
+"""Operators that free their last temporaries before they ask for persistent memory."""
 
 
 class Category(NamedTuple):
@@ -182,35 +186,66 @@ class Tail:
     def _prepare_node(self, node: PreparedNode) -> int:
         """What one operator's `Prepare` needs, its requests in the order in which it makes them.
 
-        A temporary tensor must fit below the tail. A block in the tail must only stay above the
-        head: TFLM lets it grow over temporaries. That breaks them, unless it reaches no further
-        than into the last one's zero points, which nobody reads again.
+        A temporary tensor must fit below the tail, and TFLM refuses where it does not. A block in
+        the tail must only stay above the head: TFLM lets it grow over temporaries.
         """
         top = self._requests_head_bytes()
         need = top + self.used_bytes
-        taken = spare = 0
+        taken = 0
+        blocks: list[tuple[int, int]] = []
         requests = zip(node.persistent_bytes, node.persistent_after, strict=True)
         for size, after in (*requests, (None, len(node.temp_tensors))):
             for tensor in node.temp_tensors[taken:after]:
-                top, spare = self._temporary(top, tensor)
+                top = self._temporary_end(top, tensor)
                 need = max(need, top + self.used_bytes)
+                blocks.clear()
             taken = after
             if size is not None:
                 self._buffer("Prepare", size, node.subgraph, node.index)
-                need = max(need, top + self.used_bytes - spare)
+                blocks.append((self.used_bytes, size))
+        if blocks and node.temp_tensors and node.name not in _FREED_FIRST:
+            need = max(need, self._overlap_need(top, node.temp_tensors[-1], blocks, need))
         return need
 
-    def _temporary(self, top: int, tensor: Tensor) -> tuple[int, int]:
-        """The end of a temporary tensor above `top`, and how much of its end is never read."""
+    def _temporary_end(self, top: int, tensor: Tensor) -> int:
+        """Where a temporary tensor ends that is taken above `top`."""
         size, alignment = self.layout.tensor
         top = align(top, alignment) + size
         if not tensor.quantization.is_affine:
-            return top, 0
+            return top
         size, alignment = self.layout.affine_quantization
+        top = align(align(top, alignment) + size, INT_ARRAY_ALIGNMENT_BYTES)
+        return top + int_array_bytes(len(tensor.quantization.scale))
+
+    def _overlap_need(
+        self, top: int, tensor: Tensor, blocks: list[tuple[int, int]], least: int
+    ) -> int:
+        """The smallest arena in which blocks of the tail spoil no temporary that is read again.
+
+        Of the last temporary, `tensor`, nobody reads the zero points again, nor
+        `quantized_dimension` and the pointer to the scales; the pointer to the zero points is read
+        when it is freed. `blocks` are (distance of the start from the arena's end, size).
+        """
+        arena = align(top + self.used_bytes, BUFFER_ALIGNMENT_BYTES)
+        if not tensor.quantization.is_affine:
+            return arena
         zero_points = int_array_bytes(len(tensor.quantization.scale))
-        top = align(align(top, alignment) + size, INT_ARRAY_ALIGNMENT_BYTES) + zero_points
-        # `quantized_dimension` stands behind the two pointers of the struct
-        return top, size - 2 * self.layout.pointer.size_bytes + zero_points
+        struct_start = top - zero_points - self.layout.affine_quantization.size_bytes
+        word = self.layout.pointer.size_bytes
+        read_again = ((0, struct_start), (struct_start + word, struct_start + 2 * word))
+
+        def spoils(smaller: int) -> bool:
+            return any(
+                smaller - start < high and smaller - start + size > low
+                for start, size in blocks
+                for low, high in read_again
+            )
+
+        while arena - BUFFER_ALIGNMENT_BYTES >= least and not spoils(
+            arena - BUFFER_ALIGNMENT_BYTES
+        ):
+            arena -= BUFFER_ALIGNMENT_BYTES
+        return arena
 
     def finish(self, plan: HeadPlan) -> None:
         """`FinishModelAllocation`: handles, variables, and the planner's own memory."""
@@ -261,18 +296,24 @@ class Tail:
             self._allocate("zero_point", size, alignment, "quantization", 0, index)
 
     def categories(self) -> dict[str, Category]:
-        """The recording allocator's rows; arrays of structs count one for each element."""
+        """The recording allocator's rows; an array of structs counts one for each element.
+
+        For an empty array TFLM adds a 32-bit -1 to a counter of `size_t`, which is 2^32 on lp64.
+        """
         names = CATEGORIES + (("compression",) if self.program.build.compression else ())
         totals = {name: [0, 0, 0] for name in names}
-        counts = {
+        elements = {
             "TfLiteEvalTensor[]": self.layout.eval_tensor.size_bytes,
             "NodeAndRegistration[]": self.layout.node_and_registration.size_bytes,
         }
+        empty = 1 << 32 if self.program.build.abi is Abi.LP64 else 0
         for event in self.trace:
-            if event.category:
-                total = totals[event.category]
-                total[0] += event.requested_bytes
-                total[1] += event.used_bytes
-                each = counts.get(event.what)
-                total[2] += 1 if each is None else event.requested_bytes // each
+            if not event.category:
+                continue
+            each = elements.get(event.what)
+            count = 1 if each is None else event.requested_bytes // each or empty
+            total = totals[event.category]
+            total[0] += event.requested_bytes
+            total[1] += event.used_bytes
+            total[2] += count
         return {name: Category(*total) for name, total in totals.items()}
