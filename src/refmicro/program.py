@@ -29,7 +29,7 @@ long before."""
 MAX_PLANNED_OPERATORS = 2**18
 """Operators that TFLM's planner visits: those of a subgraph once for each call of it."""
 
-MAX_CHANNELS = 2**22
+MAX_CHANNELS = 2**18
 """Scales of all operators' tensors together; TFLM keeps some bytes for each in the arena."""
 
 _DAMAGED = "the file is damaged; convert the model again"
@@ -279,7 +279,7 @@ def _check_values(model: Model) -> None:
     if channels > MAX_CHANNELS:
         raise UnsupportedError(
             f"operators may use at most {MAX_CHANNELS} quantization scales here: {channels}",
-            hint="quantize per tensor",
+            hint="TFLM keeps a multiplier and a shift for each of them in the arena",
         )
 
 
