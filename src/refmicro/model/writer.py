@@ -104,6 +104,8 @@ class _Writer:
         number = field.number
         if value == field.default:
             return
+        if number.format == "<?" and value not in (0, 1):
+            raise self.misfit(table, field, value)
         try:
             raw = number.pack(value)
         except (struct.error, TypeError, OverflowError) as error:
