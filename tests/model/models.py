@@ -1,4 +1,4 @@
-"""Random models for hypothesis: any value that a `.tflite` file can hold, whether it runs or not."""
+"""Random models for hypothesis: any value that a `.tflite` file can hold, runnable or not."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def field_values(field: _schema.Field) -> st.SearchStrategy:
         return numbers(code)
     if field.kind == "text":
         return st.none() | names
-    if field.number.size == 1:
+    if field.number.format == "<B":
         return st.just(()) | st.binary(min_size=1, max_size=5)
     return st.lists(numbers(code), max_size=5).map(tuple)
 

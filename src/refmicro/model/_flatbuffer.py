@@ -148,7 +148,7 @@ class Table:
         width = field.number.size
         start, length = self._file.vector(position, width, field.name)
         self._file.charge(length * width)
-        if width == 1:
+        if field.number.format == "<B":
             return self._file.data[start : start + length]
         return struct.unpack_from(f"<{length}{field.number.format[1:]}", self._file.data, start)
 
