@@ -65,11 +65,10 @@ def require_zero_point(ctx: PrepareContext, what: str, tensor: Tensor) -> None:
     )
 
 
-def largest_magnitude(tensor: Tensor, *, offset: bool = True) -> int:
-    """The largest |q - zero_point| of a quantized tensor, or |q| without `offset`."""
+def largest_magnitude(tensor: Tensor, offset: int = 0) -> int:
+    """The largest |q + offset| of a quantized tensor."""
     low, high = INTEGER_LIMITS[tensor.dtype]
-    point = tensor.zero_point if offset else 0
-    return max(abs(low - point), abs(high - point))
+    return max(abs(low + offset), abs(high + offset))
 
 
 def prepare_requantizer(
@@ -134,6 +133,10 @@ class Requantizer:
             multipliers=(self.multipliers * repeat)[:columns],
             shifts=(self.shifts * repeat)[:columns],
         )
+
+    def without_offset(self) -> Requantizer:
+        """The same for kernels that add no output offset, with the limits as they are."""
+        return dataclasses.replace(self, output_offset=0)
 
     def within(self, bound: int) -> Requantizer:
         """The same for accumulators up to `bound` in magnitude."""

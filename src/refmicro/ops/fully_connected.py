@@ -19,19 +19,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from refmicro import _gemm
 from refmicro.fixedpoint import f32
 from refmicro.ops._activation import float_range
-from refmicro.ops._requantize import (
-    Requantizer,
-    largest_magnitude,
-    prepare_requantizer,
-    require_zero_point,
-)
+from refmicro.ops._product import Product
+from refmicro.ops._requantize import Requantizer, prepare_requantizer, require_zero_point
 from refmicro.ops._spec import EvalContext, Node, OpData, OpSpec, PrepareContext
 from refmicro.types import DType, Tensor
 
@@ -40,65 +35,10 @@ _BIAS_INT32 = 2
 
 
 @dataclass(frozen=True)
-class FullyConnected:
-    """What eval needs. `requantize` is None for float32."""
+class FullyConnected(Product):
+    """What eval needs: a product over `rows` rows."""
 
     rows: int
-    accum_depth: int
-    output_depth: int
-    input: Tensor
-    filter: Tensor
-    filter_offset: int
-    bias: Tensor | None
-    output: Tensor
-    requantize: Requantizer | None
-    float_limits: tuple[np.float32, np.float32]
-
-    @cached_property
-    def weights(self) -> np.ndarray:
-        """The constant filter with its offset: (accum_depth, output_depth), int16 or float32."""
-        values = self.filter.array().reshape(-1, self.accum_depth)[: self.output_depth]
-        if self.requantize is not None:
-            values = values.astype(np.int16) + self.filter_offset
-        return np.ascontiguousarray(values.T)
-
-    @cached_property
-    def magnitude(self) -> int:
-        """Bound of the sum of filter magnitudes over one output."""
-        if not self.filter.is_constant:
-            return self.accum_depth * largest_magnitude(self.filter)
-        return int(np.abs(self.weights.astype(np.int64)).sum(0).max(initial=0))
-
-    @cached_property
-    def raw_bound(self) -> int:
-        """Bound of a sum of products of inputs without offset."""
-        return self.magnitude * largest_magnitude(self.input, offset=False)
-
-    @cached_property
-    def typed_weights(self) -> np.ndarray:
-        """Constant weights in the type of the exact product."""
-        return self.weights.astype(_gemm.accumulator_dtype(self.raw_bound))
-
-    @cached_property
-    def constant_bias(self) -> np.ndarray:
-        """Constant bias as int64, zeros where there is none."""
-        if self.bias is None or not self.bias.is_constant:
-            return np.zeros(self.output_depth, np.int64)
-        return self.bias.array().reshape(-1)[: self.output_depth].astype(np.int64)
-
-    @cached_property
-    def folded_bias(self) -> np.ndarray:
-        """The constant bias and the input offset times the constant filter: with it, inputs are
-        multiplied as they are."""
-        return self.constant_bias - self.input.zero_point * self.weights.astype(np.int64).sum(0)
-
-    @cached_property
-    def bounded(self) -> Requantizer:
-        """The requantizer, knowing how large sums get."""
-        bias = int(np.abs(self.constant_bias).max(initial=0))
-        if self.bias is not None and not self.bias.is_constant:
-            bias = 1 << 63 if self.bias.dtype is DType.INT64 else 1 << 31
-        return self.requantize.within(self.magnitude * largest_magnitude(self.input) + bias)
 
 
 def prepare(ctx: PrepareContext) -> FullyConnected:
@@ -122,16 +62,17 @@ def prepare(ctx: PrepareContext) -> FullyConnected:
     if w.dtype is DType.INT4:
         ctx.scratch(w.elements)
     return FullyConnected(
-        rows=output.elements // output.shape[-1],
-        accum_depth=w.shape[-1],
-        output_depth=output.shape[-1],
         input=x,
         filter=w,
-        filter_offset=0 if len(w.quantization.scale) > 1 else -w.zero_point,
         bias=bias,
         output=output,
+        depth=w.shape[-1],
+        channels=output.shape[-1],
+        input_zero_point=x.zero_point,
+        filter_offset=0 if len(w.quantization.scale) > 1 else -w.zero_point,
         requantize=None if x.dtype is DType.FLOAT32 else _requantizer(ctx, x, w, bias, output),
         float_limits=float_range(ctx.options.get("fused_activation_function", 0)),
+        rows=output.elements // output.shape[-1],
     )
 
 
@@ -228,51 +169,28 @@ def _per_tensor_multiplier(
 def evaluate(ctx: EvalContext, data: FullyConnected) -> None:
     """One product for all rows of the batch, or one a row where the filter is computed."""
     x = ctx.input(0)
-    rows = x.reshape(x.shape[0], -1)[:, : data.rows * data.accum_depth]
+    rows = x.reshape(x.shape[0], -1)[:, : data.rows * data.depth]
+    computed_bias = ctx.input(2) if data.has_computed_bias else None
     if data.requantize is None:
-        out = _evaluate_float(ctx, data, rows.reshape(-1, data.rows, data.accum_depth))
+        out = _evaluate_float(ctx, data, rows.reshape(-1, data.rows, data.depth))
     elif data.filter.is_constant:
-        flat = rows.reshape(-1, data.accum_depth)
-        sums = _gemm.matmul(flat, data.typed_weights, data.raw_bound)
-        out = _finish(ctx, data, sums, data.folded_bias)
+        sums = _gemm.matmul(rows.reshape(-1, data.depth), data.typed_weights, data.raw_bound)
+        out = data.finish(sums, data.folded_bias, computed_bias)
     else:
-        out = _finish(ctx, data, _computed_product(ctx, data, rows), data.constant_bias)
+        weights = data.computed_weights(ctx.input(1))
+        left = rows.reshape(-1, data.rows, data.depth).astype(weights.dtype)
+        left -= data.input_zero_point
+        sums = _gemm.matmul(left, weights, data.bound)
+        out = data.finish(sums.reshape(-1, data.channels), data.constant_bias, computed_bias)
     ctx.set_output(0, out.reshape(-1, *data.output.shape))
 
 
-def _computed_product(ctx: EvalContext, data: FullyConnected, rows: np.ndarray) -> np.ndarray:
-    """Sums where the filter is an activation: each row of the batch has its own."""
-    bound = data.magnitude * largest_magnitude(data.input)
-    dtype = _gemm.accumulator_dtype(bound)
-    left = rows.reshape(-1, data.rows, data.accum_depth).astype(dtype)
-    left -= data.input.zero_point
-    w = ctx.input(1)
-    w = w.reshape(w.shape[0], -1, data.accum_depth)[:, : data.output_depth].astype(dtype)
-    w += data.filter_offset
-    return _gemm.matmul(left, np.swapaxes(w, 1, 2), bound).reshape(-1, data.output_depth)
-
-
-def _finish(
-    ctx: EvalContext, data: FullyConnected, sums: np.ndarray, bias: np.ndarray
-) -> np.ndarray:
-    """Outputs of shape (batch * rows, output_depth)."""
-    if data.bias is None or data.bias.is_constant:
-        return data.bounded(sums, bias)
-    computed = ctx.input(2).reshape(-1, 1, data.bias.elements)[:, :, : data.output_depth]
-    totals = sums.astype(np.int64).reshape(-1, data.rows, data.output_depth) + computed
-    return data.bounded(totals.reshape(-1, data.output_depth), bias)
-
-
 def _evaluate_float(ctx: EvalContext, data: FullyConnected, rows: np.ndarray) -> np.ndarray:
-    if data.filter.is_constant:
-        w = data.weights[None]
-    else:
-        w = ctx.input(1)
-        w = w.reshape(w.shape[0], -1, data.accum_depth)[:, : data.output_depth].swapaxes(1, 2)
+    w = data.weights[None] if data.filter.is_constant else data.arrange(ctx.input(1))
     bias = ctx.optional_input(2)
     if bias is None:
-        bias = np.zeros((1, data.output_depth), np.float32)
-    bias = bias.reshape(bias.shape[0], -1)[:, : data.output_depth]
+        bias = np.zeros((1, data.channels), np.float32)
+    bias = bias.reshape(bias.shape[0], -1)[:, : data.channels]
     return _gemm.float_matmul(rows, w, bias, data.float_limits)
 
 

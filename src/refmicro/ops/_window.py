@@ -1,0 +1,176 @@
+"""Sliding windows over images: TFLM's padding rule, and patches laid out for a matrix product.
+
+Source: `tensorflow/lite/kernels/padding.h`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from refmicro._jit import jit
+from refmicro.ops._spec import PrepareContext
+
+SAME, VALID = 0, 1
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One spatial dimension: `size` inputs, `out` outputs, and `pad` positions before the image."""
+
+    size: int
+    out: int
+    filter: int
+    stride: int
+    dilation: int
+    pad: int
+
+    @property
+    def span(self) -> int:
+        """Positions that a filter covers, gaps included."""
+        return (self.filter - 1) * self.dilation + 1
+
+    @property
+    def reach(self) -> int:
+        """Positions from the first to the last that any output looks at, padding included."""
+        return (self.out - 1) * self.stride + self.span
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether output i looks at input i alone."""
+        return self.span == 1 and self.stride == 1 and self.pad == 0 and self.out == self.size
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """How many filter taps of each output fall on the image, int64 of shape (out,)."""
+        first = np.arange(self.out)[:, None] * self.stride - self.pad
+        taps = first + np.arange(self.filter) * self.dilation
+        return ((taps >= 0) & (taps < self.size)).sum(1)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A filter's way over an image of shape (N, height, width, C)."""
+
+    height: Axis
+    width: Axis
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether each output pixel looks at the same input pixel alone."""
+        return self.height.is_identity and self.width.is_identity
+
+    @property
+    def taps(self) -> int:
+        """Positions of the filter."""
+        return self.height.filter * self.width.filter
+
+    @property
+    def pixels(self) -> int:
+        """Output pixels of one image."""
+        return self.height.out * self.width.out
+
+
+def _padding(same: bool, size: int, taps: int, stride: int, dilation: int) -> int | None:
+    """Positions before the image; None where TFLM's computation of the output size fails.
+
+    The size is the one that follows from the input, whatever the output tensor declares.
+    """
+    span = (taps - 1) * dilation + 1
+    if same:
+        out = -(-size // stride)
+    else:
+        room = size + stride - span
+        out = room // stride if room >= 0 else -(-room // stride)
+        if out < 0:
+            return None
+    return max((out - 1) * stride + span - size, 0) // 2
+
+
+def prepare_window(
+    ctx: PrepareContext,
+    image: tuple[int, ...],
+    output: tuple[int, ...],
+    taps: tuple[int, int],
+) -> Window:
+    """The window of the node's strides, dilations and padding, over 4-D shapes.
+
+    Args:
+        image, output: shapes (N, height, width, C).
+        taps: height and width of the filter.
+    """
+    mode = ctx.options.get("padding", SAME)
+    ctx.require_shape(mode in (SAME, VALID), "padding must be SAME (0) or VALID (1)", mode)
+    strides = ctx.options.get("stride_h", 0), ctx.options.get("stride_w", 0)
+    dilations = ctx.options.get("dilation_h_factor", 1), ctx.options.get("dilation_w_factor", 1)
+    ctx.require_shape(min(taps) > 0, "a filter must have at least 1 x 1 positions", taps)
+    ctx.require_shape(min(strides) > 0, "strides must be above 0", strides)
+    ctx.require_shape(min(dilations) > 0, "dilation factors must be above 0", dilations)
+    pads = [_padding(mode == SAME, image[i + 1], taps[i], strides[i], dilations[i]) for i in (0, 1)]
+    if None in pads:
+        pads = [0, 0]
+    axes = (
+        Axis(image[i + 1], output[i + 1], taps[i], strides[i], dilations[i], pads[i])
+        for i in (0, 1)
+    )
+    return Window(*axes)
+
+
+def patches(images: np.ndarray, window: Window, fill: int, dtype: np.dtype) -> np.ndarray:
+    """What each output pixel looks at.
+
+    Args:
+        images: shape (N, height, width, C).
+        window: geometry.
+        fill: value of positions outside of the image.
+        dtype: type of the result.
+
+    Returns:
+        Shape (N * output pixels, taps * C), in the order of filter rows, filter columns, channels.
+    """
+    count, height, width, channels = images.shape
+    if window.is_identity:
+        return images.reshape(-1, channels).astype(dtype)
+    columns = window.width
+    run = columns.filter if columns.dilation == 1 else 1
+    shape = (count, window.height.out, columns.out, window.height.filter, columns.filter // run)
+    out = np.empty((*shape, run * channels), dtype)
+    rows = np.ascontiguousarray(images).reshape(count, height, width * channels)
+    geometry = (
+        window.height.stride,
+        window.height.dilation,
+        window.height.pad,
+        columns.stride * channels,
+        columns.dilation * channels,
+        columns.pad * channels,
+    )
+    _copy_patches(rows, fill, *geometry, out)
+    return out.reshape(-1, window.taps * channels)
+
+
+@jit
+def _copy_patches(rows, fill, stride_y, dilation_y, pad_y, stride_x, dilation_x, pad_x, out):
+    """Copies runs of values that lie together; steps and pads along x count values."""
+    height, width, length = rows.shape[1], rows.shape[2], out.shape[5]
+    for n in range(out.shape[0]):
+        for y in range(out.shape[1]):
+            for x in range(out.shape[2]):
+                for i in range(out.shape[3]):
+                    row = y * stride_y + i * dilation_y - pad_y
+                    for j in range(out.shape[4]):
+                        run = out[n, y, x, i, j]
+                        start = x * stride_x + j * dilation_x - pad_x
+                        first = min(max(-start, 0), length)
+                        last = max(min(width - start, length), first)
+                        if row < 0 or row >= height:
+                            first = last = length
+                        for k in range(first):
+                            run[k] = fill
+                        if first < last:
+                            source = rows[n, row, start + first : start + last]
+                            for k in range(last - first):
+                                run[first + k] = source[k]
+                        for k in range(last, length):
+                            run[k] = fill
