@@ -111,9 +111,9 @@ def multiplier_of(ctx: PrepareContext, real: float) -> tuple[int, int]:
 
 def multiplier_below_one(ctx: PrepareContext, what: str, real: float) -> tuple[int, int]:
     """`QuantizeMultiplierSmallerThanOneExp`, where TFLM ends the program unless 0 < real < 1."""
-    ctx.require_shape(0.0 < real < 1.0, f"{what} must be above 0 and below 1", real)
+    ctx.require(0.0 < real < 1.0, f"{what} must be above 0 and below 1", real)
     multiplier, shift = quantize_multiplier(real)
-    ctx.require_shape(shift <= 0, f"{what} must be below 1 - 2^-32", real)
+    ctx.require(shift <= 0, f"{what} must be below 1 - 2^-32", real)
     return multiplier, shift
 
 
