@@ -87,8 +87,8 @@ def _limits(budget: str | None, board: str | None) -> dict[str, tuple[int, str]]
         limits["arena"] = (found.ram_bytes, found.name)
         limits["flash"] = (found.flash_bytes, found.name)
     if budget:
-        from refmicro.report.units import parse_quantity
         from refmicro.errors import UsageError
+        from refmicro.report.units import parse_quantity
 
         for item in budget.split(","):
             name, equals, text = item.partition("=")

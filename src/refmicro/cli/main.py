@@ -19,6 +19,7 @@ VERBS = {
     "run": "run a model in the integer interpreter on arrays from a file",
     "check": "prove refmicro equal to the real TFLM on this machine, byte for byte",
     "golden": "write golden vectors from the real TFLM",
+    "lint": "what TFLM refuses in a model, what to write instead, and the resolver's code",
     "diff": "first difference of two archives of arrays",
     "boards": "the table of boards",
 }
