@@ -15,7 +15,7 @@ from typing import Any
 
 from refmicro.errors import InvalidModelError, UnsupportedError
 from refmicro.model.graph import Model, Operator, Subgraph, shown
-from refmicro.ops import registry
+from refmicro.ops import _cmsis_nn, registry
 from refmicro.ops._spec import Node, OpSpec, PrepareContext, Refused
 from refmicro.types import Tensor, TflmBuild
 
@@ -397,6 +397,7 @@ def _prepare_node(
     try:
         _check_node(node, op)
         data = spec.prepare(context)
+        requests = _cmsis_nn.requests(context) if build.kernels == "cmsis-nn" else context
     except Refused as refusal:
         # Its frames would keep all of the node alive, for as many nodes as are refused.
         refusal.__traceback__ = None
@@ -410,10 +411,10 @@ def _prepare_node(
         node,
         data,
         spec.init_bytes(node, build),
-        tuple(context.persistent_bytes),
-        tuple(context.scratch_bytes),
-        tuple(context.temp_tensors),
-        tuple(context.persistent_after),
+        tuple(requests.persistent_bytes),
+        tuple(requests.scratch_bytes),
+        tuple(requests.temp_tensors),
+        tuple(requests.persistent_after),
         spec.subgraphs(op.options),
     )
 
