@@ -14,7 +14,7 @@ import numpy as np
 
 from refmicro.errors import UsageError
 from refmicro.ops._spec import EvalContext, PrepareContext
-from refmicro.types import Tensor
+from refmicro.types import DType, Tensor
 
 
 def int32_words(ctx: PrepareContext, what: str, tensor: Tensor, count: int) -> tuple[int, ...]:
@@ -122,3 +122,38 @@ def join(ctx: EvalContext, pieces: Sequence[np.ndarray], parts: Parts) -> None:
     for piece, (start, end) in zip(pieces, parts.bounds, strict=True):
         out[:, :, start:end] = piece.reshape(piece.shape[0], parts.outer, end - start, parts.inner)
     ctx.set_output(0, out.reshape(batch, *parts.whole))
+
+
+def known_or_computed(
+    ctx: PrepareContext, what: str, tensor: Tensor, count: int
+) -> tuple[int, ...] | None:
+    """`count` int32 parameters if they are constant, None where the graph computes them."""
+    if tensor.is_constant:
+        return int32_words(ctx, what, tensor, count)
+    ctx.require_shape(
+        tensor.dtype is DType.INT32 and tensor.elements >= count,
+        f"{what} must be {count} int32 values",
+        f"{tensor.dtype}{list(tensor.shape)}",
+    )
+    return None
+
+
+def distinct_rows(
+    batch: int, parameters: Sequence[np.ndarray]
+) -> list[tuple[tuple[int, ...], np.ndarray | slice]]:
+    """Rows of a batch by the parameters that the graph computed for them.
+
+    Args:
+        batch: number of rows.
+        parameters: integer arrays with B or 1 rows.
+
+    Returns:
+        All parameters of a group as one tuple, and its rows; mostly there is one group.
+    """
+    flat = [np.broadcast_to(p.reshape(p.shape[0], -1), (batch, p[0].size)) for p in parameters]
+    joined = np.concatenate(flat, axis=1, dtype=np.int64)
+    if (joined == joined[:1]).all():
+        return [(tuple(joined[0].tolist()), slice(None))]
+    values, group = np.unique(joined, axis=0, return_inverse=True)
+    rows = (np.flatnonzero(group.reshape(-1) == i) for i in range(len(values)))
+    return [(tuple(v.tolist()), r) for v, r in zip(values, rows, strict=True)]
