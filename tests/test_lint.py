@@ -11,8 +11,7 @@ from refmicro.ops import registry
 from tests.models import ALL
 
 # `Add...` methods of `tensorflow/lite/micro/micro_mutable_op_resolver.h` at 90b983c2.
-METHODS = set(
-    """
+NAMES = """
     Abs Add AddN ArgMax ArgMin AssignVariable AveragePool2D BatchMatMul BatchToSpaceNd
     BroadcastArgs BroadcastTo CallOnce Cast Ceil CircularBuffer Concatenation Conv2D Cos CumSum
     Decode Delay DepthToSpace DepthwiseConv2D Dequantize DetectionPostprocess Div
@@ -26,8 +25,8 @@ METHODS = set(
     Softmax SpaceToBatchNd SpaceToDepth Split SplitV Squeeze Sqrt Square SquaredDifference
     StridedSlice Stacker Sub Sum Svdf Tanh TransposeConv Transpose Unpack
     UnidirectionalSequenceLSTM VarHandle While Window ZerosLike
-    """.split()
-)
+"""
+METHODS = set(NAMES.split())
 OWN = {"SELECTIVE_SCAN"}
 """Operators that refmicro defines itself; an application registers them with AddCustom."""
 
