@@ -5,6 +5,7 @@ Source: `tensorflow/lite/kernels/padding.h`.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -73,20 +74,13 @@ class Window:
         return self.height.out * self.width.out
 
 
-def _padding(same: bool, size: int, taps: int, stride: int, dilation: int) -> int | None:
-    """Positions before the image; None where TFLM's computation of the output size fails.
-
-    The size is the one that follows from the input, whatever the output tensor declares.
-    """
-    span = (taps - 1) * dilation + 1
-    if same:
-        out = -(-size // stride)
-    else:
-        room = size + stride - span
-        out = room // stride if room >= 0 else -(-room // stride)
-        if out < 0:
-            return None
-    return max((out - 1) * stride + span - size, 0) // 2
+def output_size(padding: int, axis: Axis) -> int:
+    """The size that follows from the input, whatever the output tensor declares; below 0 where the
+    filter is too large for the image. The division truncates, as C's does."""
+    if padding == SAME:
+        return -(-axis.size // axis.stride)
+    room = axis.size + axis.stride - axis.span
+    return room // axis.stride if room >= 0 else -(-room // axis.stride)
 
 
 def prepare_window(
@@ -108,13 +102,16 @@ def prepare_window(
     ctx.require_shape(min(taps) > 0, "a filter must have at least 1 x 1 positions", taps)
     ctx.require_shape(min(strides) > 0, "strides must be above 0", strides)
     ctx.require_shape(min(dilations) > 0, "dilation factors must be above 0", dilations)
-    pads = [_padding(mode == SAME, image[i + 1], taps[i], strides[i], dilations[i]) for i in (0, 1)]
-    if None in pads:
-        pads = [0, 0]
-    axes = (
-        Axis(image[i + 1], output[i + 1], taps[i], strides[i], dilations[i], pads[i])
-        for i in (0, 1)
-    )
+    axes = [Axis(image[i + 1], output[i + 1], taps[i], strides[i], dilations[i], 0) for i in (0, 1)]
+    sizes = [output_size(mode, axis) for axis in axes]
+    if min(sizes) >= 0:
+        # Where one of them fails, TFLM goes on with both paddings at 0.
+        axes = [
+            dataclasses.replace(
+                axis, pad=max((out - 1) * axis.stride + axis.span - axis.size, 0) // 2
+            )
+            for axis, out in zip(axes, sizes, strict=True)
+        ]
     return Window(*axes)
 
 
