@@ -71,8 +71,12 @@ class GraphMaker:
             self._fully_connected(source, kind)
 
     def _fully_connected(self, source: int, kind: str) -> None:
+        rng = self.rng
+        self.project(source, rng.choice([1, 2, 7, 16, 33, rng.randint(1, 300)]), kind)
+
+    def project(self, source: int, size: int, kind: str = "") -> int:
+        """A FULLY_CONNECTED to `size` values; the output's index."""
         rng, depth = self.rng, self.size_of(source)
-        size = rng.choice([1, 2, 7, 16, 33, rng.randint(1, 300)])
         scales = size if kind == "PER_CHANNEL" and size > 1 else 1
         quantization = Quantization((0.03125,) * scales, (0,) * scales, 0)
         dtype = DType.INT4 if kind == "INT4" else DType.INT8
@@ -82,6 +86,7 @@ class GraphMaker:
         bias = self.constant(np.zeros(size, np.int32), sums) if rng.random() < 0.5 else -1
         output = self.tensor(size)
         self.operator("FULLY_CONNECTED", [source, filter_, bias], [output])
+        return output
 
     def subgraph(self, inputs: list[int], outputs: list[int]) -> Subgraph:
         """The finished subgraph."""
@@ -103,3 +108,60 @@ def random_model(seed: int, operators: int, *, variables: bool = False) -> Model
     computed = [i for op in maker.operators for i in op.outputs]
     outputs = [computed[-1], *rng.sample(computed, min(len(computed), rng.randint(0, 2)))]
     return Model((maker.subgraph(inputs, list(dict.fromkeys(outputs))),))
+
+
+WIDTH = 16
+"""Values that go into and come out of every subgraph that is called."""
+
+
+def _callable(rng: random.Random, callees: list[int], condition: int) -> Subgraph:
+    """A subgraph from (flag, values) to (false, values) that may run others like it."""
+    maker = GraphMaker(rng)
+    flag = maker.add(Tensor("", DType.BOOL, (1,)))
+    values = maker.tensor(WIDTH)
+    maker.ready.append(values)
+    for _ in range(rng.randint(1, 5)):
+        if callees and rng.random() < 0.5:
+            maker.ready.remove(_call(maker, flag, callees, condition))
+        else:
+            maker.grow()
+    off = maker.add(Tensor("", DType.BOOL, (1,)))
+    result = maker.project(maker.ready[-1], WIDTH)
+    maker.operator("NOT_EQUAL", [flag, flag], [off])
+    return maker.subgraph([flag, values], [off, result])
+
+
+def _call(maker: GraphMaker, flag: int, callees: list[int], condition: int) -> int:
+    """An IF or a WHILE that turns at most once; the index of the flag that comes out."""
+    rng = maker.rng
+    values = maker.project(rng.choice(maker.ready), WIDTH)
+    off, result = maker.add(Tensor("", DType.BOOL, (1,))), maker.tensor(WIDTH)
+    if rng.random() < 0.5:
+        then, other = rng.choice(callees), rng.choice(callees)
+        branches = {"then_subgraph_index": then, "else_subgraph_index": other}
+        maker.operator("IF", [flag, flag, values], [off, result], **branches)
+    else:
+        loop = {"cond_subgraph_index": condition, "body_subgraph_index": rng.choice(callees)}
+        maker.operator("WHILE", [flag, values], [off, result], **loop)
+    maker.ready[-2:] = [result, off]
+    return off
+
+
+def random_calls(seed: int, subgraphs: int) -> Model:
+    """A model whose subgraphs run later ones, some several times and some perhaps never.
+
+    The last two subgraphs are the condition of every loop, without operators, and an empty one for
+    CALL_ONCE.
+    """
+    rng = random.Random(seed)
+    graphs = [
+        _callable(rng, list(range(index + 1, subgraphs)), subgraphs) for index in range(subgraphs)
+    ]
+    main = graphs[0]
+    once = Operator(
+        OperatorCode("CALL_ONCE"), (), (), {"init_subgraph_index": subgraphs + 1}, "CallOnceOptions"
+    )
+    graphs[0] = Subgraph(main.tensors, main.inputs, main.outputs, (once, *main.operators))
+    flag, values = Tensor("", DType.BOOL, (1,)), Tensor("", DType.INT8, (1, WIDTH), QUANTIZED)
+    condition = Subgraph((flag, values), (0, 1), (0,), ())
+    return Model((*graphs, condition, Subgraph((), (), (), ())))

@@ -1,6 +1,8 @@
 """The arena model against the real TFLM: the wheel on this host, and a Cortex-M4 as measured."""
 
+import itertools
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from refmicro.errors import UnsupportedError
 from refmicro.memory.arena import CATEGORIES, model_arena
+from refmicro.memory.lifetimes import lifetimes
 from refmicro.memory.offline_plan import with_offline_plan
 from refmicro.memory.verifier import find_conflicts, placements, tensor_name
 from refmicro.model.graph import Model, Operator, OperatorCode, Subgraph
@@ -16,7 +19,7 @@ from refmicro.model.reader import parse_model
 from refmicro.model.writer import write_model
 from refmicro.program import prepare_model
 from refmicro.types import DType, Tensor, TflmBuild
-from tests.memory.graphs import random_model
+from tests.memory.graphs import random_calls, random_model
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 MODELS = {
@@ -112,6 +115,34 @@ def test_random_graphs_in_the_wheel(seed, operators, variables, recording):
     assert sum(event.used_bytes for event in arena.trace) == arena.tail_bytes
 
 
+def refused_and_crashes(program, data):
+    """Scratch buffers of a subgraph that nothing runs: TFLM plans them with garbage."""
+    from refmicro import bridge
+
+    with pytest.raises(UnsupportedError, match="nothing runs this one"):
+        model_arena(program)
+    with pytest.raises(bridge.OracleCrash):
+        bridge.oracle_run(data, [[bytes(1), bytes(16)]])
+
+
+@pytest.mark.oracle
+@given(st.integers(0, 2**32), st.integers(1, 5), st.booleans())
+def test_random_calls_in_the_wheel(seed, subgraphs, recording):
+    model = random_calls(seed, subgraphs)
+    data = write_model(model)
+    program = prepare_model(parse_model(data), TflmBuild.wheel())
+    clock = lifetimes(program)
+    if any(
+        node.scratch_bytes and clock.scratch[node.subgraph][node.index] == (-1, -1)
+        for node in itertools.chain.from_iterable(program.nodes)
+    ):
+        refused_and_crashes(program, data)
+        return
+    arena = compare_with_wheel(data, recording, 0)
+    assert find_conflicts(placements(arena, model), arena.head_bytes) == []
+    assert arena.lower_bound_bytes <= arena.head_bytes
+
+
 @pytest.mark.oracle
 @given(st.integers(0, 2**32), st.sampled_from([2, 5, 20]), st.randoms(use_true_random=False))
 def test_offline_plans_in_the_wheel(seed, operators, rng):
@@ -178,8 +209,6 @@ def random_model_with_scratch() -> Subgraph:
 
 
 def test_a_big_graph_is_quick():
-    import time
-
     program = prepare_model(random_model(1, 375), TflmBuild.firmware())
     best = 1.0
     for _ in range(5):

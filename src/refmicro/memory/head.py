@@ -80,7 +80,7 @@ def head_plan(program: Program, clock: Lifetimes) -> HeadPlan:
 
     Raises:
         UnsupportedError: if TFLM refuses the model's offline plan, or if an operator with scratch
-            buffers lies in a subgraph that nothing runs, for which TFLM plans with garbage.
+            buffers lies in a subgraph that nothing runs: TFLM then plans with garbage and crashes.
         InvalidModelError: if the offline plan is damaged.
     """
     offline = offline_plan(program.model)
@@ -164,7 +164,7 @@ def _scratch_requests(program: Program, clock: Lifetimes) -> list[_Request]:
                 raise UnsupportedError(
                     f"{place(graph, node.index, node.name)}: an operator with scratch buffers must "
                     "lie in a subgraph that runs: nothing runs this one",
-                    hint="remove the subgraph; TFLM would plan its scratch buffers with garbage",
+                    hint="remove the subgraph; TFLM crashes on it",
                 )
             requests += [
                 _Request(graph, node.index, size, first, last) for size in node.scratch_bytes
