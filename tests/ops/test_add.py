@@ -83,6 +83,13 @@ def test_int16(shapes, scales, points, activation, seed):
     compare(model, seed=seed, expect="run")
 
 
+@pytest.mark.parametrize("scales", [(0.7, 0.9, 1.7), (0.013, 0.4, 0.8), (0.31, 0.3, 0.55)])
+def test_int16_many_values(scales):
+    """Enough of them to tell multipliers from doubles and from float32 steps."""
+    shape = (30000,)
+    compare(pair_model("ADD", DType.INT16, (shape,) * 3, scales=scales, activation=0), expect="run")
+
+
 def test_int32_ignores_the_activation():
     for shapes in SHAPES:
         compare(pair_model("ADD", DType.INT32, shapes, activation=1), expect="run")

@@ -128,4 +128,10 @@ def test_rows_of_512_equal_values_would_end_tflm(depth):
     else:
         with pytest.raises(UnsupportedError):
             Interpreter(rows).invoke_batch([values])
-        compare(model(DType.INT8, DType.INT16, (1, 4095)), [np.zeros((1, 1, 4095), np.int8)])
+
+
+@pytest.mark.parametrize("depth", [4095, 4096, 8191])
+def test_long_rows_of_equal_values(depth):
+    """From 4096 on TFLM's int32 sum wraps into its sign."""
+    rows = model(DType.INT8, DType.INT16, (1, depth))
+    compare(rows, [np.zeros((1, 1, depth), np.int8)], expect="run")

@@ -71,19 +71,22 @@ def exp_on_negative_values(a, integer_bits):
 
 
 @jit
-def _newton(half_denominator):
-    """1 / half_denominator for values in [1/2, 1], 2 integer bits: three steps of Newton's."""
-    x = 1515870810 + saturating_rounding_doubling_high_mul(half_denominator, -1010580540)
+def _inverse_of_half_sum(a):
+    """2 / (1 + a), 2 integer bits, for `a` in (0, 1): three steps of Newton's."""
+    total = a + 2147483647
+    half = (total + 1) >> 1 if total >= 0 else -((1 - total) >> 1)
+    x = 1515870810 + saturating_rounding_doubling_high_mul(half, -1010580540)
     for _ in range(3):
-        error = (1 << 29) - saturating_rounding_doubling_high_mul(half_denominator, x)
-        x += saturating_left_shift(saturating_rounding_doubling_high_mul(x, error), 2)
+        error = (1 << 29) - saturating_rounding_doubling_high_mul(half, x)
+        step = saturating_left_shift(saturating_rounding_doubling_high_mul(x, error), 2)
+        x = wrap_int32(x + step)
     return x
 
 
 @jit
 def one_over_one_plus_x(a):
-    """1 / (1 + a) for a in (0, 1), no integer bits."""
-    return saturating_left_shift(_newton((a + 2147483648) >> 1), 1)
+    """1 / (1 + a) for `a` in (0, 1), no integer bits."""
+    return saturating_left_shift(_inverse_of_half_sum(a), 1)
 
 
 @jit
@@ -101,13 +104,16 @@ def tanh(a, integer_bits):
     if a == 0:
         return 0
     power = exp_on_negative_values(-abs(a), integer_bits + 1)
-    result = saturating_left_shift(_newton((power + 2147483648) >> 1) - (1 << 29), 2)
+    result = saturating_left_shift(_inverse_of_half_sum(power) - (1 << 29), 2)
     return -result if a < 0 else result
 
 
 @jit
 def get_reciprocal(x, integer_digits):
-    """(1 / x, bits over 1): x > 0 has `integer_digits` integer bits, the result none."""
+    """(1 / x, bits over 1): `x` has `integer_digits` integer bits, the result none.
+
+    0, which has no reciprocal, gives what TFLM's steps give on x86.
+    """
     headroom_plus_one = leading_zeros(x)
     shifted = (x << headroom_plus_one) - (1 << 31)
     return one_over_one_plus_x(shifted), integer_digits - headroom_plus_one
@@ -139,6 +145,12 @@ def inverse_square_root(x):
         y <<= -right_shift
         right_shift = 0
     return y, right_shift
+
+
+@jit
+def leading_sign_bits(x):
+    """Bits below the sign bit of an int32 that only repeat it."""
+    return leading_zeros(x) - 1 if x >= 0 else leading_zeros(-2 * x - 1)
 
 
 def calculate_input_radius(integer_bits: int, left_shift: int, total_bits: int = 31) -> int:

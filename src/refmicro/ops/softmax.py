@@ -6,7 +6,7 @@ Quantization: int8 to int8 (zero point -128, scale 1/256) or to int16 (zero poin
 float32, sums taken in order.
 Persistent: int16 keeps two tables of 513 values, 1026 bytes each.
 Differs: an int8 row whose exponentials sum to 512 or more ends TFLM's program when the output is
-int8; here the invocation fails with a sentence.
+int8; here the invocation fails with a sentence, as it does for an int16 output from 8192 on.
 Source: `tensorflow/lite/micro/kernels/softmax{,_common}.cc`,
 `tensorflow/lite/kernels/internal/reference/softmax.h`.
 """
@@ -141,8 +141,9 @@ def evaluate(ctx: EvalContext, data: Softmax) -> None:
             _softmax_int16(rows, data.multiplier, data.shift, *_luts(), out)
         elif not _softmax_int8(rows, data.exponentials, 8 * out.itemsize, out):
             raise UnsupportedError(
-                "SOFTMAX: the exponentials of an int8 row must sum to less than 512",
-                hint="TFLM ends the program on such a row; use an int16 output",
+                "SOFTMAX: the exponentials of an int8 row must sum to less than "
+                f"{512 if out.itemsize == 1 else 8192}",
+                hint="TFLM ends the program on such a row; use int16 for input and output",
             )
     ctx.set_output(0, out.reshape(x.shape[0], *data.output.shape))
 
@@ -177,7 +178,7 @@ def _softmax_int8(x, exponentials, output_bits, out):
             power = exponentials[largest - np.int64(x[row, i])]
             if power >= 0:
                 total += rounding_divide_by_pot(power, 12)
-        if total >= 1 << 31:
+        if total >= 1 << 32:
             return False
         scale, bits_over_unit = get_reciprocal(total, 12)
         exponent = bits_over_unit + 31 - output_bits
