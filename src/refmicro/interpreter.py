@@ -330,9 +330,12 @@ class _State:
             for index, tensor in enumerate(graph.tensors):
                 if tensor.is_variable:
                     points = tensor.quantization.zero_point
-                    value = points[0] if tensor.dtype is DType.INT8 and points else 0
-                    shape = (batch, *tensor.shape)
-                    variables[number, index] = np.full(shape, value, tensor.dtype.numpy)
+                    # It is memset with the point's low byte.
+                    value = points[0] & 0xFF if tensor.dtype is DType.INT8 and points else 0
+                    raw = np.full((batch, tensor.nbytes), value, np.uint8)
+                    variables[number, index] = raw.view(tensor.dtype.numpy).reshape(
+                        batch, *tensor.shape
+                    )
         resources = [
             np.full((batch, item.nbytes or 0), item.reset_byte, np.uint8)
             for item in program.resources
@@ -420,7 +423,14 @@ class _Context:
     def value(self, tensor: int) -> np.ndarray:
         if tensor in self.graph.variables:
             return self.taken(self.run.state.variables[self.index, tensor])
-        return self.values[tensor]
+        try:
+            return self.values[tensor]
+        except KeyError:
+            raise InvalidModelError(
+                f"subgraph {self.index}, tensor {tensor}: is read, but the operator that has it as "
+                "an output does not write it",
+                hint="the operator has more outputs than TFLM gives it; convert the model again",
+            ) from None
 
     def store(self, tensor: int, array: np.ndarray) -> None:
         if tensor in self.graph.variables:
