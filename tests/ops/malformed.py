@@ -7,17 +7,24 @@ itself would refuse is not made: tensor indices stay in range and constants long
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import random
 import struct
+import sys
+import traceback
 from collections.abc import Iterator
 
+from refmicro import _jit
 from refmicro.errors import InvalidModelError, UnsupportedError, UsageError
 from refmicro.interpreter import Interpreter
 from refmicro.model import _schema
 from refmicro.model.graph import Model, Operator, OperatorCode, Subgraph
+from refmicro.model.reader import read_model
+from refmicro.ops import registry
 from refmicro.program import prepare_model
 from refmicro.types import NO_QUANTIZATION, DType, Quantization, Tensor, TflmBuild
+from tests.models import ALL
 
 REFUSALS = (InvalidModelError, UnsupportedError, UsageError)
 
@@ -30,6 +37,9 @@ ZERO_POINTS = [0, 1, -128, 127, 128, -32768, 65535, -(2**31), 2**31 - 1]
 SIZES = [0, 1, 2, 3, 7, 16, 1000, 2**15]
 
 MAX_ELEMENTS = 1 << 18
+
+RUN_BYTES = 4096
+"""Kernels in plain Python are slow: larger models are only prepared."""
 
 
 def isolated(model: Model, subgraph: int, index: int) -> Model:
@@ -261,6 +271,29 @@ def _tables() -> list[str]:
     return [name for enum in _schema.OPTIONS_UNIONS.values() for name in _schema.enum_codes(enum)]
 
 
+@functools.cache
+def seeds(name: str, most: int = 6) -> tuple[Model, ...]:
+    """Sound models of one operator to start from: `plain`, and some out of the real models."""
+    return (plain(name), *_real().get(name, [])[:most])
+
+
+@functools.cache
+def _real() -> dict[str, list[Model]]:
+    """Operators of the real models by name, one for each combination of types."""
+    found: dict[tuple, Model] = {}
+    for path in ALL.values():
+        model = read_model(path)
+        for number, graph in enumerate(model.subgraphs):
+            for index, op in enumerate(graph.operators):
+                kinds = tuple(graph.tensors[i].dtype for i in op.inputs if i >= 0)
+                if (op.name, kinds, len(op.outputs)) not in found:
+                    found[op.name, kinds, len(op.outputs)] = isolated(model, number, index)
+    by_name: dict[str, list[Model]] = {}
+    for (name, *_), model in found.items():
+        by_name.setdefault(name, []).append(model)
+    return by_name
+
+
 def answer(model: Model, *, run: bool = True) -> str:
     """Prepare a model in both builds, and run it on zeros; "ran" or the name of the refusal."""
     try:
@@ -269,8 +302,29 @@ def answer(model: Model, *, run: bool = True) -> str:
         if run:
             interpreter = Interpreter(model)
             interpreter.invoke()
-            return "ran"
     except REFUSALS as error:
-        assert error.message.isprintable(), repr(error.message)
+        if not error.message.isprintable():
+            raise AssertionError(f"not printable: {error.message!r}") from error
         return type(error).__name__
-    return "prepared"
+    return "ran" if run else "prepared"
+
+
+def main(count: int) -> int:
+    """Prepare and run variants of every operator, in plain Python; 1 if an exception escapes."""
+    assert _jit.mode() == "off", "run with REFMICRO_JIT=off: each variant would be compiled"
+    failures = 0
+    for name in registry.names():
+        for number, seed in enumerate(seeds(name, most=2)):
+            for index, model in enumerate(variants(seed, count, number)):
+                nbytes = sum(tensor.nbytes for tensor in model.subgraphs[0].tensors)
+                try:
+                    answer(model, run=nbytes < RUN_BYTES and name != "WHILE")
+                except Exception:
+                    failures += 1
+                    where = f"{name}, seed {number}, variant {index}"
+                    sys.stdout.write(f"{where}: {traceback.format_exc(limit=-2)}\n")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))
