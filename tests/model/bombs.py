@@ -21,7 +21,7 @@ BYTES = 1 << 20
 """Size that the bombs aim at."""
 
 
-class _Assembler:
+class Assembler:
     """Writes tables with any offset in any field, which the writer would not do."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class _Assembler:
 
 def shared_subgraphs() -> bytes:
     """One subgraph of many tensors and operators, named a hundred thousand times."""
-    make = _Assembler()
+    make = Assembler()
     tensor = make.table("Tensor", shape=make.numbers([1]))
     pair = make.numbers([0])
     op = make.table("Operator", inputs=pair, outputs=pair)
@@ -90,7 +90,7 @@ def shared_subgraphs() -> bytes:
 
 def shared_tensor() -> bytes:
     """One tensor with a long name and many scales, as often as the file has room for."""
-    make = _Assembler()
+    make = Assembler()
     third = BYTES // 3
     quantization = make.table(
         "QuantizationParameters",
@@ -102,7 +102,7 @@ def shared_tensor() -> bytes:
 
 
 def _reshapes(operators: int, inputs: int, padding: int) -> bytes:
-    make = _Assembler()
+    make = Assembler()
     make.text(padding)
     tensor = make.table("Tensor", shape=make.numbers([1]))
     op = make.table("Operator", inputs=make.numbers([0] * inputs), outputs=make.numbers([1]))
@@ -138,7 +138,7 @@ def one_operator_within_budget() -> bytes:
 
 def overlapping_names() -> bytes:
     """Every word of a region is the length of a string that runs to the region's end."""
-    make = _Assembler()
+    make = Assembler()
     region = BYTES // 2
     words = [region - 4 * index - 8 for index in range(region // 4)]
     start = make.numbers(words)
@@ -150,16 +150,30 @@ def overlapping_names() -> bytes:
     return make.finish([make.table("SubGraph", tensors=make.tables(tensors))])
 
 
+def overlapping_buffers() -> bytes:
+    """Every word of a region is the length of a constant that runs to the region's end."""
+    make = Assembler()
+    region = BYTES // 2
+    start = make.numbers([region - 4 * index - 8 for index in range(region // 4)])
+    buffers = [make.table("Buffer", data=start - 4 * index) for index in range(1, region // 32)]
+    shape = make.numbers([1])
+    tensors = [
+        make.table("Tensor", buffer=index, shape=shape, type=9) for index in range(len(buffers))
+    ]
+    graph = make.table("SubGraph", tensors=make.tables(tensors))
+    return make.finish([graph], buffers=buffers)
+
+
 def empty_operators() -> bytes:
     """As many operators as fit, each without inputs and outputs: each is refused."""
-    make = _Assembler()
+    make = Assembler()
     ops = [make.table("Operator") for _ in range(BYTES // 8)]
     return make.finish([make.table("SubGraph", operators=make.tables(ops))])
 
 
 def empty_tensors() -> bytes:
     """As many tensors as fit; all are float scalars."""
-    make = _Assembler()
+    make = Assembler()
     tensors = [make.table("Tensor") for _ in range(BYTES // 8)]
     return make.finish([make.table("SubGraph", tensors=make.tables(tensors))])
 
@@ -167,7 +181,7 @@ def empty_tensors() -> bytes:
 def _channels(operators: int) -> bytes:
     """FULLY_CONNECTED operators that share a filter of 1000 channels."""
     channels = 1000
-    make = _Assembler()
+    make = Assembler()
     ones, zero = make.numbers([0x3F800000] * channels), make.numbers([0], "Int64")
     one = make.numbers([0x3F800000])
     per_tensor = make.table("QuantizationParameters", scale=one, zero_point=zero)
@@ -203,12 +217,12 @@ def channels_within_budget() -> bytes:
 
 def many_ranks() -> bytes:
     """A tensor of a quarter of a million dimensions."""
-    make = _Assembler()
+    make = Assembler()
     tensor = make.table("Tensor", shape=make.numbers([2] * (BYTES // 4)))
     return make.finish([make.table("SubGraph", tensors=make.tables([tensor]))])
 
 
-def _call(make: _Assembler, callee: int, tensors: list[int]) -> int:
+def _call(make: Assembler, callee: int, tensors: list[int]) -> int:
     options = make.table("WhileOptions", cond_subgraph_index=callee, body_subgraph_index=callee)
     values = make.numbers(tensors)
     while_options = _schema.enum_codes("BuiltinOptions")["WhileOptions"]
@@ -222,7 +236,7 @@ def _call(make: _Assembler, callee: int, tensors: list[int]) -> int:
 
 
 def _chain(length: int) -> bytes:
-    make = _Assembler()
+    make = Assembler()
     tensor = make.table("Tensor", shape=make.numbers([1]), type=6)
     index = make.numbers([0])
     graphs = []
@@ -252,7 +266,7 @@ def doubling_calls() -> bytes:
 
 def circle_of_calls() -> bytes:
     """Two subgraphs call each other."""
-    make = _Assembler()
+    make = Assembler()
     tensor = make.table("Tensor", shape=make.numbers([1]), type=6)
     index = make.numbers([0])
     graphs = [
@@ -276,6 +290,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
         shared_inputs,
         shared_inputs_within_budget,
         overlapping_names,
+        overlapping_buffers,
         empty_operators,
         empty_tensors,
         one_operator_many_times,

@@ -17,6 +17,7 @@ VERDICTS = {
     "shared_inputs": "InvalidModelError",
     "shared_inputs_within_budget": "UnsupportedError",
     "overlapping_names": "InvalidModelError",
+    "overlapping_buffers": "InvalidModelError",
     "empty_operators": "InvalidModelError",
     "empty_tensors": "ran",
     "one_operator_many_times": "InvalidModelError",

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from refmicro.errors import InvalidModelError, UnsupportedError
 from refmicro.model.reader import parse_model
 from refmicro.model.writer import write_model
+from tests.model.bombs import Assembler
 from tests.model.hostile import (
     judge,
     offset_positions,
@@ -248,3 +249,43 @@ def test_messages_carry_no_control_characters() -> None:
 def test_compressed_constants() -> None:
     model = parse_model(bytes_of(SMALL)).with_metadata("COMPRESSION_METADATA", b"1234")
     refused(write_model(model), UnsupportedError, "compressed", "COMPRESSION_METADATA")
+
+
+def one_buffer(data: bool, shape: tuple[int, ...] = (4,), **fields: int) -> bytes:
+    """A file of one tensor with one buffer, whose fields may say anything."""
+    make = Assembler()
+    if data:
+        fields["data"] = make.builder.CreateByteVector(b"abcd")
+    buffers = [make.table("Buffer", **fields)]
+    tensor = make.table("Tensor", shape=make.numbers(list(shape)), type=9)
+    graph = make.table("SubGraph", tensors=make.tables([tensor]), outputs=make.numbers([0]))
+    return make.finish([graph], buffers=buffers)
+
+
+def test_buffer_inside_the_file() -> None:
+    assert judge(one_buffer(True)) == "ran"
+    assert judge(one_buffer(True, offset=1, size=1)) == "ran"
+
+
+@pytest.mark.parametrize("fields", [{"offset": 2}, {"size": 2}, {"offset": 2**63, "size": 2**63}])
+def test_buffer_outside_the_flatbuffer(fields: dict[str, int]) -> None:
+    refused(one_buffer(False, **fields), UnsupportedError, "outside the flatbuffer", "buffer 0")
+    refused(one_buffer(True, **fields), UnsupportedError, "outside the flatbuffer", "buffer 0")
+
+
+def test_tensor_without_buffers() -> None:
+    data = patched_vector(one_buffer(True), ("buffers",), -1, 0)
+    refused(data, InvalidModelError, "one of 0 buffers")
+
+
+def test_scalar_takes_its_bytes() -> None:
+    assert judge(one_buffer(True, shape=())) == "ran"
+    refused(one_buffer(True, shape=(5,)), InvalidModelError, "must hold 5 bytes", "found 4")
+
+
+def test_sparse_tensor() -> None:
+    make = Assembler()
+    sparse = make.table("SparsityParameters")
+    tensor = make.table("Tensor", shape=make.numbers([1]), sparsity=sparse)
+    data = make.finish([make.table("SubGraph", tensors=make.tables([tensor]))])
+    refused(data, UnsupportedError, "subgraph 0, tensor 0", "sparse")
