@@ -1,0 +1,20 @@
+"""COS: output = cos(x), float32 only.
+
+Shapes: input and output have as many elements.
+Source: `tensorflow/lite/micro/kernels/elementwise.cc`; `cosf` as in `_libm.py`.
+"""
+
+from __future__ import annotations
+
+from refmicro.ops._elementwise import Map, evaluate_single
+from refmicro.ops._float_function import prepare_function
+from refmicro.ops._libm import cosf
+from refmicro.ops._spec import OpSpec, PrepareContext
+
+
+def prepare(ctx: PrepareContext) -> Map:
+    """Check type and shapes."""
+    return prepare_function(ctx, cosf)
+
+
+OP = OpSpec("COS", prepare, evaluate_single)

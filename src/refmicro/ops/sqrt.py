@@ -1,0 +1,21 @@
+"""SQRT: output = the square root of x, float32 only.
+
+Shapes: input and output have as many elements.
+Source: `tensorflow/lite/micro/kernels/elementwise.cc`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refmicro.ops._elementwise import Map, evaluate_single
+from refmicro.ops._float_function import prepare_function
+from refmicro.ops._spec import OpSpec, PrepareContext
+
+
+def prepare(ctx: PrepareContext) -> Map:
+    """Check type and shapes."""
+    return prepare_function(ctx, np.sqrt)
+
+
+OP = OpSpec("SQRT", prepare, evaluate_single)
