@@ -476,6 +476,9 @@ class _Context:
     def set_input(self, index: int, values: np.ndarray) -> None:
         self.store(self.node.inputs[index], values)
 
+    def variable_output(self, index: int) -> np.ndarray:
+        return self.value(self.node.outputs[index])
+
     def run_subgraph(
         self, index: int, inputs: Sequence[np.ndarray], rows: np.ndarray | None = None
     ) -> list[np.ndarray]:

@@ -218,6 +218,9 @@ class EvalContext(Protocol):
     def set_input(self, index: int, values: np.ndarray) -> None:
         """New values of the variable tensor behind input `index`."""
 
+    def variable_output(self, index: int) -> np.ndarray:
+        """Values of output `index` before this invocation; it must be a variable tensor."""
+
     def run_subgraph(
         self, index: int, inputs: Sequence[np.ndarray], rows: np.ndarray | None = None
     ) -> list[np.ndarray]:
