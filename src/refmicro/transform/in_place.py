@@ -17,8 +17,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from refmicro.memory.lifetimes import Lifetimes
-from refmicro.program import PreparedNode, Program, is_computed
-from refmicro.types import Tensor
+from refmicro.program import Program, is_computed
 
 ELEMENTWISE = frozenset(
     {
@@ -87,51 +86,57 @@ def in_place_pairs(program: Program, clock: Lifetimes) -> list[InPlacePair]:
     dies where, so the pairs hold for this program alone.
     """
     pairs = []
-    for graph, nodes in enumerate(program.nodes):
-        tensors = program.model.subgraphs[graph].tensors
-        writers = Counter(i for node in nodes for i in node.operator.outputs)
-        writers.update(program.model.subgraphs[graph].inputs)
-        origin: dict[int, list[int]] = {}
-        for node in nodes:
-            for slot in _candidates(node, tensors, writers):
-                source, output = node.operator.inputs[slot], node.operator.outputs[0]
-                if node.name in VIEWS:
-                    same = [*origin.get(source, ()), source]
-                    origin[output] = same
-                    pairs += [InPlacePair(graph, node.index, i, output, True) for i in same]
-                elif _dies(clock, graph, node.index, source, output):
-                    pairs.append(InPlacePair(graph, node.index, source, output, False))
+    for graph in range(len(program.nodes)):
+        views: dict[int, list[int]] = {}
+        for pair in like_pairs(program, graph):
+            if pair.is_view:
+                same = [*views.get(pair.input, ()), pair.input]
+                views[pair.output] = same
+                pairs += [pair._replace(input=tensor) for tensor in same]
+            elif _dies(clock, pair):
+                pairs.append(pair)
     return pairs
 
 
-def _candidates(
-    node: PreparedNode, tensors: tuple[Tensor, ...], writers: Counter[int]
-) -> list[int]:
-    """Slots of inputs that are like the output in size and width, planned, and written once."""
-    if node.name not in ELEMENTWISE | VIEWS or len(node.operator.outputs) != 1:
-        return []
-    output = node.operator.outputs[0]
-    found = []
-    for slot, index in enumerate(
-        node.operator.inputs[:1] if node.name in VIEWS else node.operator.inputs
-    ):
-        if index < 0 or index in node.operator.inputs[:slot]:
-            continue
-        alike = (
-            tensors[index].elements == tensors[output].elements
-            and tensors[index].dtype.itemsize_bytes == tensors[output].dtype.itemsize_bytes
+def like_pairs(program: Program, graph: int) -> list[InPlacePair]:
+    """Inputs and outputs of one subgraph that may share memory where the input dies.
+
+    They have as many elements of one width, TFLM plans both, and nobody else writes them.
+    """
+    subgraph = program.model.subgraphs[graph]
+    writers = Counter(subgraph.inputs)
+    for op in subgraph.operators:
+        writers.update(op.outputs)
+
+    def fits(source: int, output: int) -> bool:
+        both = [subgraph.tensors[i] for i in (source, output)]
+        return (
+            source != output
+            and all(is_computed(tensor) for tensor in both)
+            and writers[source] == writers[output] == 1
+            and both[0].elements == both[1].elements
+            and both[0].dtype.itemsize_bytes == both[1].dtype.itemsize_bytes
         )
-        once = writers[index] == writers[output] == 1 and index != output
-        if alike and once and is_computed(tensors[index]) and is_computed(tensors[output]):
-            found.append(slot)
-    return found
+
+    pairs = []
+    for index, op in enumerate(subgraph.operators):
+        is_view = op.name in VIEWS
+        if len(op.outputs) != 1 or not (is_view or op.name in ELEMENTWISE):
+            continue
+        inputs = op.inputs[:1] if is_view else tuple(dict.fromkeys(op.inputs))
+        pairs += [
+            InPlacePair(graph, index, tensor, op.outputs[0], is_view)
+            for tensor in inputs
+            if tensor >= 0 and fits(tensor, op.outputs[0])
+        ]
+    return pairs
 
 
-def _dies(clock: Lifetimes, graph: int, operator: int, source: int, output: int) -> bool:
+def _dies(clock: Lifetimes, pair: InPlacePair) -> bool:
     """Whether nobody needs the input after this operator, which must run at one step only."""
-    start, end = clock.scratch[graph][operator]
+    start, end = clock.scratch[pair.subgraph][pair.operator]
     return (
         start == end
-        and clock.last_time_used[graph][source] == end
-        and clock.first_time_used[graph][output] == start
+        and clock.last_time_used[pair.subgraph][pair.input] == end
+        and clock.first_time_used[pair.subgraph][pair.output] == start
     )
