@@ -12,8 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from refmicro._jit import jit
-from refmicro.fixedpoint import quantize_multiplier
-from refmicro.ops._requantize import Requantizer, largest_magnitude, require_zero_point
+from refmicro.ops._requantize import (
+    Requantizer,
+    largest_magnitude,
+    multiplier_pair,
+    require_zero_point,
+)
 from refmicro.ops._spec import EvalContext, OpData, PrepareContext
 from refmicro.types import INTEGER_LIMITS, DType, Tensor
 
@@ -96,10 +100,7 @@ def prepare_mean_or_sum(ctx: PrepareContext, *, mean: bool) -> Reduction:
     require_zero_point(ctx, "input", x)
     require_zero_point(ctx, "output", output)
     ctx.require_shape(output.scale > 0, "output must have a scale above 0", output.scale)
-    multiplier, shift = quantize_multiplier(x.scale / output.scale)
-    ctx.require_shape(
-        shift <= 30, "input scale / output scale must be below 2^30", x.scale / output.scale
-    )
+    multiplier, shift = multiplier_pair(ctx, x.scale / output.scale)
     if mean:
         multiplier, shift = _divided(multiplier, shift, data.terms)
     requantize = Requantizer(

@@ -71,23 +71,22 @@ def largest_magnitude(tensor: Tensor, offset: int = 0) -> int:
     return max(abs(low + offset), abs(high + offset))
 
 
+def multiplier_pair(ctx: PrepareContext, real: float, *, wide: bool = False) -> tuple[int, int]:
+    """(multiplier, shift) of a real multiplier; refuses shifts that C++ leaves undefined."""
+    most = 14 if wide else 30
+    multiplier, shift = quantize_multiplier(real) if math.isfinite(real) else (0, most + 1)
+    ctx.require_shape(shift <= most, f"the ratio of scales must be below 2^{most}", real)
+    return multiplier, shift
+
+
 def prepare_requantizer(
     ctx: PrepareContext, reals: Sequence[float], output: Tensor, *, wide: bool = False
 ) -> Requantizer:
     """The requantizer of real multipliers, one a column or one for all, and of the node's fused
-    activation. Refuses what TFLM would compute undefined shifts with."""
+    activation."""
     require_zero_point(ctx, "output", output)
     ctx.require_shape(output.scale > 0, "output must have a scale above 0", output.scale)
-    most = 14 if wide else 30
-    pairs = []
-    for real in reals:
-        finite = math.isfinite(real)
-        pairs.append(quantize_multiplier(real) if finite else (0, most + 1))
-        ctx.require_shape(
-            pairs[-1][1] <= most,
-            f"input scale * filter scale / output scale must be below 2^{most}",
-            real,
-        )
+    pairs = [multiplier_pair(ctx, real, wide=wide) for real in reals]
     low, high = quantized_range(ctx.options.get("fused_activation_function", 0), output)
     return Requantizer(
         tuple(multiplier for multiplier, _ in pairs),
