@@ -20,7 +20,7 @@ from refmicro.errors import InvalidModelError, UnsupportedError, UsageError
 from refmicro.interpreter import Interpreter
 from refmicro.model import _schema
 from refmicro.model.graph import Model, Operator, OperatorCode, Subgraph
-from refmicro.model.reader import read_model
+from refmicro.model.reader import MAX_TENSOR_BYTES, read_model
 from refmicro.ops import registry
 from refmicro.program import prepare_model
 from refmicro.types import NO_QUANTIZATION, DType, Quantization, Tensor, TflmBuild
@@ -34,9 +34,10 @@ SCALES = [0.0, 1e-45, 1e-30, 0.00390625, 0.5, 1.0, 3.0, 1e30, 3.4028234663852886
 
 ZERO_POINTS = [0, 1, -128, 127, 128, -32768, 65535, -(2**31), 2**31 - 1]
 
-SIZES = [0, 1, 2, 3, 7, 16, 1000, 2**15]
+SIZES = [0, 1, 2, 3, 7, 16, 1000, 2**15, 2**30]
 
-MAX_ELEMENTS = 1 << 18
+MAX_CONSTANT_BYTES = 1 << 18
+"""Constants are no longer than a small file could hold; other tensors may claim anything."""
 
 RUN_BYTES = 4096
 """Kernels in plain Python are slow: larger models are only prepared."""
@@ -109,7 +110,7 @@ def _tensor(tensor: Tensor, rng: random.Random) -> Tensor:
     if what == "type":
         tensor = dataclasses.replace(tensor, dtype=rng.choice(TYPES))
     elif what == "shape":
-        tensor = dataclasses.replace(tensor, shape=_shape(tensor.shape, rng), has_shape=True)
+        tensor = dataclasses.replace(tensor, shape=_shape(tensor, rng), has_shape=True)
     elif what == "scale":
         tensor = dataclasses.replace(tensor, quantization=_quantization(tensor, rng))
     elif what == "points" and tensor.quantization.zero_point:
@@ -119,7 +120,7 @@ def _tensor(tensor: Tensor, rng: random.Random) -> Tensor:
     elif what == "variable":
         tensor = dataclasses.replace(tensor, is_variable=not tensor.is_variable)
     elif what == "constant":
-        data = None if tensor.is_constant else b"\0"
+        data = None if tensor.is_constant or _need(tensor) > MAX_CONSTANT_BYTES else b"\0"
         tensor = dataclasses.replace(tensor, data=data)
         if data is not None:
             values = [rng.choice([0, 1, -1, 2, 5, -7, 127, -128, 2**31 - 1, -(2**31)])]
@@ -129,8 +130,8 @@ def _tensor(tensor: Tensor, rng: random.Random) -> Tensor:
     return tensor
 
 
-def _shape(shape: tuple[int, ...], rng: random.Random) -> tuple[int, ...]:
-    sizes = list(shape)
+def _shape(tensor: Tensor, rng: random.Random) -> tuple[int, ...]:
+    sizes = list(tensor.shape)
     what = rng.choice(["size", "size", "drop", "add", "scalar", "legacy", "swap"])
     if what == "size" and sizes:
         sizes[rng.randrange(len(sizes))] = rng.choice(SIZES)
@@ -144,7 +145,9 @@ def _shape(shape: tuple[int, ...], rng: random.Random) -> tuple[int, ...]:
         sizes = [0]
     elif what == "swap":
         rng.shuffle(sizes)
-    return tuple(sizes) if math.prod(sizes) <= MAX_ELEMENTS else shape
+    limit = MAX_CONSTANT_BYTES if tensor.is_constant else MAX_TENSOR_BYTES
+    nbytes = math.prod(size or 1 for size in sizes) * 16
+    return tuple(sizes) if nbytes <= limit else tensor.shape
 
 
 def _quantization(tensor: Tensor, rng: random.Random) -> Quantization:

@@ -102,6 +102,7 @@ def prepare_mean_or_sum(ctx: PrepareContext, *, mean: bool) -> Reduction:
     ctx.require_shape(output.scale > 0, "output must have a scale above 0", output.scale)
     multiplier, shift = multiplier_pair(ctx, x.scale / output.scale)
     if mean:
+        ctx.require_shape(data.terms > 0, "input must hold values to take the mean of", x.shape)
         multiplier, shift = _divided(multiplier, shift, data.terms)
     requantize = Requantizer(
         (multiplier,),

@@ -16,6 +16,9 @@ from refmicro.ops._spec import PrepareContext
 
 SAME, VALID = 0, 1
 
+MAX_SIDE = 1 << 24
+"""Outputs along one dimension: what is prepared for each of them takes memory."""
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -46,9 +49,11 @@ class Axis:
     @cached_property
     def counts(self) -> np.ndarray:
         """How many filter taps of each output fall on the image, int64 of shape (out,)."""
-        first = np.arange(self.out)[:, None] * self.stride - self.pad
-        taps = first + np.arange(self.filter) * self.dilation
-        return ((taps >= 0) & (taps < self.size)).sum(1)
+        first = np.arange(self.out, dtype=np.int64) * self.stride - self.pad
+        # Counted from the ends: a damaged filter may have any number of taps.
+        lowest = np.maximum(0, -(first // self.dilation))
+        highest = np.minimum(self.filter - 1, (self.size - 1 - first) // self.dilation)
+        return np.maximum(0, highest - lowest + 1)
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,9 @@ def prepare_window(
     strides = ctx.options.get("stride_h", 0), ctx.options.get("stride_w", 0)
     dilations = ctx.options.get("dilation_h_factor", 1), ctx.options.get("dilation_w_factor", 1)
     ctx.require_shape(min(taps) > 0, "a filter must have at least 1 x 1 positions", taps)
+    ctx.require(
+        max(output[1:3]) <= MAX_SIDE, f"an image may be at most {MAX_SIDE} wide here", output
+    )
     ctx.require_shape(min(strides) > 0, "strides must be above 0", strides)
     ctx.require_shape(min(dilations) > 0, "dilation factors must be above 0", dilations)
     axes = [Axis(image[i + 1], output[i + 1], taps[i], strides[i], dilations[i], 0) for i in (0, 1)]
