@@ -56,17 +56,23 @@ _OPTIONS = {
     "RESHAPE": "ReshapeOptions",
     "QUANTIZE": "QuantizeOptions",
     "LOGISTIC": "",
+    "ASSIGN_VARIABLE": "AssignVariableOptions",
     "VAR_HANDLE": "VarHandleOptions",
     "READ_VARIABLE": "ReadVariableOptions",
     "BATCH_MATMUL": "BatchMatMulOptions",
+    "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
+    "PAD": "PadOptions",
+    "UNPACK": "UnpackOptions",
+    "PACK": "PackOptions",
+    "SUM": "ReducerOptions",
 }
 
 
 @dataclass
-class _Builder:
+class Builder:
     """Collects tensors and operators of one subgraph; tensors are named by index."""
 
-    state: str
+    state: str = "variable"
     tensors: list[Tensor] = field(default_factory=list)
     operators: list[Operator] = field(default_factory=list)
     offsets: dict[int, int] = field(default_factory=dict)
@@ -90,22 +96,25 @@ class _Builder:
 
     def tensor(self, name: str, shape: tuple[int, ...], grid: Grid, **more: Any) -> int:
         """An activation, or a variable with `is_variable`."""
-        quantization = NO_QUANTIZATION
-        if grid.bits != 32:
-            quantization = Quantization((_f32(grid.scale),), (grid.zero_point,))
-        made = Tensor(name, _TYPES[grid.bits], shape, quantization, **more)
+        made = Tensor(name, _TYPES[grid.bits], shape, self.quantization(grid), **more)
         self.tensors.append(made)
         return len(self.tensors) - 1
 
-    def weight(self, name: str, values: np.ndarray, *, bits: int = 8) -> int:
-        """A constant with the scale of its largest value."""
+    def quantization(self, grid: Grid) -> Quantization:
+        """The grid as the file holds it."""
+        if grid.bits == 32:
+            return NO_QUANTIZATION
+        return Quantization((_f32(grid.scale),), (grid.zero_point,))
+
+    def weight(self, name: str, values: np.ndarray, *, bits: int = 8, axis: int = 0) -> int:
+        """A constant with the scale of its largest value; `axis` is its quantized dimension."""
         if bits == 32:
             return self.constant(name, DType.FLOAT32, np.asarray(values, np.float32))
         highest = (1 << (bits - 1)) - 1
         scale = _f32(max(float(np.max(np.abs(values))), 1e-12) / highest)
         data = np.clip(np.round(values / scale), -highest, highest).astype(_TYPES[bits].numpy)
-        index = self.tensor(name, values.shape, Grid(scale, 0, bits), data=data.tobytes())
-        return index
+        quantization = Quantization((scale,), (0,), quantized_dimension=axis)
+        return self.constant(name, _TYPES[bits], data, quantization)
 
     def constant(
         self,
@@ -131,12 +140,18 @@ class _Builder:
         return self.tensors[tensor].scale
 
     def add(self, name: str, inputs: tuple[int, ...], output: int, **options: Any) -> int:
-        """One operator; returns its output."""
+        """One operator with one output, which it returns."""
+        self.add_many(name, inputs, (output,), **options)
+        return output
+
+    def add_many(
+        self, name: str, inputs: tuple[int, ...], outputs: tuple[int, ...], **options: Any
+    ) -> None:
+        """One operator."""
         kind = _OPTIONS[name]
         self.operators.append(
-            Operator(OperatorCode(name), inputs, (output,), options, options_type=kind)
+            Operator(OperatorCode(name), inputs, outputs, options, options_type=kind)
         )
-        return output
 
 
 def _f32(value: float) -> float:
@@ -192,12 +207,12 @@ def streaming_model(
             f"int16 sums the logits of at most {MAX_SUMMED_FRAMES} frames: {config.frames}",
             hint="take a longer hop between frames",
         )
-    build = _Builder(options.state)
+    build = Builder(options.state)
     # The first operator is SVDF or FULLY_CONNECTED: the input is int8 in either width.
     frame = build.tensor("frame", (1, config.features), _narrow(grids["frame"]))
     value = frame
     if config.layers > 1:
-        value = _linear(
+        value = linear_operator(
             build,
             "stem",
             frame,
@@ -213,7 +228,7 @@ def streaming_model(
             out = build.add("ADD", (value, out), total)
         value = out
     if config.layers > 1:
-        value = _linear(
+        value = linear_operator(
             build,
             "logits",
             value,
@@ -222,7 +237,7 @@ def streaming_model(
             _narrow(grids["logits"]),
         )
     total = _sum_of_logits(build, value, config.classes)
-    return _finish(build, frame, total, options)
+    return finish_model(build, frame, total, options)
 
 
 def _narrow(grid: Grid) -> Grid:
@@ -230,10 +245,17 @@ def _narrow(grid: Grid) -> Grid:
     return Grid(grid.scale * 256, 0, 8) if grid.bits == 16 else grid
 
 
-def _linear(
-    build: _Builder, name: str, source: int, weight: np.ndarray, bias: np.ndarray | None, grid: Grid
+def linear_operator(
+    build: Builder,
+    name: str,
+    source: int,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    grid: Grid,
+    *,
+    rows: int = 1,
 ) -> int:
-    """FULLY_CONNECTED; no bias input where the bias is None."""
+    """FULLY_CONNECTED over `rows` rows; no bias input where the bias is None. Its output."""
     beside = build.tensors[source].dtype
     bits = 32 if beside is DType.FLOAT32 else 8
     w = build.weight(f"w_{name}", np.asarray(weight), bits=bits)
@@ -241,11 +263,11 @@ def _linear(
     if bias is not None:
         scale = build.scale(source) * build.scale(w)
         inputs += (build.bias(f"b_{name}", bias, scale, beside),)
-    out = build.tensor(name, (1, len(weight)), grid)
+    out = build.tensor(name, (rows, len(weight)), grid)
     return build.add("FULLY_CONNECTED", inputs, out)
 
 
-def _sum_of_logits(build: _Builder, logits: int, classes: int) -> int:
+def _sum_of_logits(build: Builder, logits: int, classes: int) -> int:
     """The running sum, exact: int8 values at their own scale in int16."""
     grid = Grid(build.scale(logits), 0, 16)
     if build.tensors[logits].dtype is DType.FLOAT32:
@@ -261,7 +283,7 @@ def _sum_of_logits(build: _Builder, logits: int, classes: int) -> int:
 class _Layer:
     """Writes one Mamba layer; methods follow the order of execution."""
 
-    build: _Builder
+    build: Builder
     config: MambaConfig
     w: LayerWeights
     grids: dict[str, Grid]
@@ -278,7 +300,7 @@ class _Layer:
         name = "logits" if last else "out"
         grid = self.grids["logits"] if last else self.grid("out")
         bias = self.w.out_bias if last else None
-        return self.narrowed(_linear(self.build, name, gated, self.w.out, bias, grid), name)
+        return self.narrowed(linear_operator(self.build, name, gated, self.w.out, bias, grid), name)
 
     def grid(self, name: str) -> Grid:
         return self.grids[f"{self.number}.{name}"]
@@ -287,7 +309,7 @@ class _Layer:
         return self.build.tensor(name, (1, width), grid or self.grid(name))
 
     def linear(self, name: str, source: int, weight: np.ndarray, bias: Any = None) -> int:
-        return _linear(self.build, name, source, weight, bias, self.grid(name))
+        return linear_operator(self.build, name, source, weight, bias, self.grid(name))
 
     def widened(self, source: int) -> int:
         """The layer's input in the width of its activations."""
@@ -370,13 +392,11 @@ class _Layer:
         return self.binary("ADD", "y", y, self.binary("MUL", "skip", x, weight))
 
 
-def _finish(build: _Builder, frame: int, total: int, options: StreamingOptions) -> Model:
+def finish_model(build: Builder, frame: int, total: int, options: StreamingOptions) -> Model:
     """The model with its plan, written and read back."""
     if options.state == "resource":
         for handle, after in build.carried:
-            kind = "AssignVariableOptions"
-            code = OperatorCode("ASSIGN_VARIABLE")
-            build.operators.append(Operator(code, (handle, after), (), options_type=kind))
+            build.add_many("ASSIGN_VARIABLE", (handle, after), ())
     tensors = build.tensors
     if not options.names:
         tensors = [dataclasses.replace(tensor, name="") for tensor in tensors]

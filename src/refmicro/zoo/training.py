@@ -357,5 +357,5 @@ def _restore(
             hint="name another folder with --output, or remove this one",
         )
     for name, value in everything.items():
-        value.assign(arrays[name])
+        value.assign(arrays[name].reshape(value.shape))
     return record["history"], record["seconds"]
