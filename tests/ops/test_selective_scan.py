@@ -307,7 +307,7 @@ def test_wrong_sizes_are_refused_by_both(slot: int) -> None:
         ("gate", {"shift": 31}),
         ("gate", {"high": 128}),
         ("output", {"shift": 16}),
-        ("drive", {"a_offset": 1 << 20}),
+        ("drive", {"a_offset": 1 << 24}),
         ("update", {"a_shift": 1}),
         ("total", {"b_offset": 513}),
         ("keep", {"low": 5, "high": 4}),
