@@ -11,9 +11,9 @@ M and a shift s, its value before offset and clamp equals, as real numbers,
 rule has c = round(M / 2^16) * 2^(s - 15) and d = 0. Doubles compute this many times faster, so it
 is used wherever it is proven, channel by channel, that rounding changes no output:
 
-1. by counting bits: every term is a multiple of the last bit of c. Where all values between the
-   clamp's ends need at most 53 bits, nothing is rounded there; beyond them the order is kept,
-   because rounding is monotone. This holds for int8 outputs from s = -13 on.
+1. by counting bits: every term is a multiple of the last bit of c or d. Where all values between
+   the clamp's ends need at most 53 bits, nothing is rounded there; beyond them the order is kept,
+   because rounding is monotone. This holds for int8 outputs from s = -13 on, whatever M is.
 2. else by thresholds: both functions only rise, in at most 255 (65,535) steps. If they step at the
    same x inside the bound of the accumulators, they are equal everywhere in it.
 
@@ -206,8 +206,13 @@ class Requantizer:
     def _proven_by_bits(self) -> bool:
         """Whether the clamp's range, in units of c's last bit, fits 53 bits with one to spare."""
         bits = np.dtype(self.dtype).itemsize * 8
-        fraction = 15 if self.wide else 31
-        return self._monotone and min(self.shifts, default=0) >= bits + 1 + fraction - 53
+        factors, halves = self._factors
+        # c is mantissa * 2^exponent; the mantissa's trailing zeros tell the last bit that is used.
+        mantissas, exponents = np.frexp(factors[factors > 0])
+        digits = np.ldexp(mantissas, 53).astype(np.int64)
+        zeros = np.frexp((digits & -digits).astype(np.float64))[1] - 1
+        last = min((exponents - 53 + zeros).min(initial=-1), *(np.frexp(halves)[1] - 1))
+        return self._monotone and last >= bits + 1 - 53
 
     @cached_property
     def _proven(self) -> bool:

@@ -36,17 +36,17 @@ def prepare(ctx: PrepareContext) -> Lookup | Map:
     ctx.require_type("input", x, DType.FLOAT32, DType.INT16, DType.INT8)
     require_same_elements(ctx, x, output)
     if x.dtype is DType.FLOAT32:
-        return Map(output.shape, _logistic)
+        return Map(output.shape, logistic_float)
     if x.dtype is DType.INT8:
         ctx.require(
             output.zero_point == -128, "the output's zero point must be -128", output.zero_point
         )
         return Lookup.of_kernel(x, output, _logistic_int8, int8_arguments(ctx, x))
     arguments = int16_arguments(ctx, x, output, largest_power=0)
-    return Lookup.of_kernel(x, output, _logistic_int16, arguments)
+    return Lookup.of_kernel(x, output, logistic_int16, arguments)
 
 
-def _logistic(x: np.ndarray) -> np.ndarray:
+def logistic_float(x: np.ndarray) -> np.ndarray:
     """Above and below two cutoffs TFLM takes 1 and e^x."""
     one = np.float32(1)
     y = one / (one + expf(-x))
@@ -69,7 +69,8 @@ def _logistic_int8(x, zero_point, radius, multiplier, shift, out):
 
 
 @jit
-def _logistic_int16(x, multiplier, shift, table, out):
+def logistic_int16(x, multiplier, shift, table, out):
+    """x * multiplier / 2^shift is in 1/(3 * 4096); `table` is `sigmoid_table()`."""
     rounding = (1 << shift) >> 1
     for i in range(out.size):
         value = wrap_int32(np.int64(x[i]) * multiplier + rounding) >> shift

@@ -43,7 +43,7 @@ def prepare(ctx: PrepareContext) -> Lookup | Map:
     if x.dtype is DType.INT8:
         return Lookup.of_kernel(x, output, _tanh_int8, int8_arguments(ctx, x))
     arguments = int16_arguments(ctx, x, output, largest_power=1)
-    return Lookup.of_kernel(x, output, _tanh_int16, arguments)
+    return Lookup.of_kernel(x, output, tanh_int16, arguments)
 
 
 @jit
@@ -60,7 +60,8 @@ def _tanh_int8(x, zero_point, radius, multiplier, shift, out):
 
 
 @jit
-def _tanh_int16(x, multiplier, shift, table, out):
+def tanh_int16(x, multiplier, shift, table, out):
+    """x * multiplier / 2^shift is in 1/(3 * 4096); `table` is `sigmoid_table()`."""
     rounding = (1 << shift) >> 1
     for i in range(out.size):
         value = wrap_int32(np.int64(x[i]) * multiplier + rounding) >> shift
