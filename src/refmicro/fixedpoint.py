@@ -34,8 +34,9 @@ def round_half_away(value: float) -> int:
 
 
 def f32(value: float) -> float:
-    """`value` rounded once to float32, as a Python float."""
-    return float(np.float32(value))
+    """`value` rounded once to float32, as a Python float; infinite where it is too large."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(value))
 
 
 def quantize_multiplier(real: float) -> tuple[int, int]:
