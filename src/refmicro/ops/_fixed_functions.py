@@ -1,10 +1,11 @@
-"""exp, logistic, tanh, reciprocal and inverse square root in 32-bit fixed point, and in tables.
+"""exp, log, logistic, tanh, reciprocal, inverse square root in 32-bit fixed point, and tables.
 
 A fixed-point number with m integer bits is raw * 2^(m - 31). Everything here is exact integer
 arithmetic on int64 that holds int32 values.
-Sources: gemmlowp's `fixedpoint/fixedpoint.h`; `GetReciprocal`, `GetInvSqrtQuantizedMultiplierExp`
-and the sigmoid table in `tensorflow/lite/kernels/internal/common.h`; `CalculateInputRadius` and
-`CheckedLog2` in `quantization_util.cc` beside it.
+Sources: gemmlowp's `fixedpoint/fixedpoint.h`; `log_x_for_x_greater_than_or_equal_to_1`,
+`GetReciprocal`, `GetInvSqrtQuantizedMultiplierExp` and the sigmoid table in
+`tensorflow/lite/kernels/internal/common.h`; `CalculateInputRadius` and `CheckedLog2` in
+`quantization_util.cc` beside it.
 """
 
 from __future__ import annotations
@@ -151,6 +152,38 @@ def inverse_square_root(x):
 def leading_sign_bits(x):
     """Bits below the sign bit of an int32 that only repeat it."""
     return leading_zeros(x) - 1 if x >= 0 else leading_zeros(-2 * x - 1)
+
+
+@jit
+def log_of_at_least_one(x, integer_bits):
+    """Natural logarithm of x >= 1 with `integer_bits` integer bits; the result has 5.
+
+    x is r * 2^n for two choices of n a half apart, of which one has r close to sqrt(sqrt(1/2));
+    around that a rational function gives log(r).
+    """
+    root, half_root = 1518500250, 1805811301  # 2^(-1/2), 2^(-1/4)
+    quarter = 1 << 23  # of 6 integer bits, as all sums below
+    zeros = leading_zeros(x)
+    first = saturating_left_shift(x, zeros - 1)
+    first = saturating_left_shift(saturating_rounding_doubling_high_mul(first, root), 1)
+    first_power = ((integer_bits - zeros) << 25) + quarter
+    headroom = leading_zeros(saturating_rounding_doubling_high_mul(x, root)) - 1
+    second = saturating_left_shift(x, headroom)
+    second_power = ((integer_bits - headroom) << 25) - quarter
+    r, power = min(first, second), max(first_power, second_power)
+    middle = (r + half_root + 1) >> 1
+    q = 2 * (r - half_root)
+    square = saturating_rounding_doubling_high_mul(q, q)
+    cube = saturating_rounding_doubling_high_mul(q, square)
+    top = saturating_rounding_doubling_high_mul(q, r)
+    top += saturating_rounding_doubling_high_mul(cube, 117049297)
+    bottom = 1057819769 + q + saturating_rounding_doubling_high_mul(127690142, square)
+    bottom = saturating_rounding_doubling_high_mul(middle, bottom)
+    bottom += saturating_rounding_doubling_high_mul(638450708, q)
+    inverse = one_over_one_plus_x(bottom)
+    log_r = saturating_rounding_doubling_high_mul(rounding_divide_by_pot(top, 6), inverse)
+    log_power = saturating_rounding_doubling_high_mul(power, 1488522236)  # log 2
+    return saturating_left_shift(log_power + log_r, 1)
 
 
 def calculate_input_radius(integer_bits: int, left_shift: int, total_bits: int = 31) -> int:

@@ -1,19 +1,22 @@
-"""The quantized sum and difference that ADD and SUB share.
+"""Quantized sums: ADD and SUB of two inputs, ADD_N and CUMSUM of many.
 
-Both inputs are shifted left, brought to twice the larger input scale, added as int32, and brought
-to the output's scale.
+Inputs are shifted left, brought to twice the larger input scale, added as int32, and the sum is
+brought to the output's scale.
 Source: `AddFunc` in `tensorflow/lite/kernels/internal/reference/integer_ops/add.h`,
-`SubElementwise` in `tensorflow/lite/kernels/internal/reference/sub.h`.
+`SubElementwise` in `tensorflow/lite/kernels/internal/reference/sub.h`, `add_n.h` and `cumsum.h`
+beside it.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from refmicro._jit import jit
 from refmicro.fixedpoint import clamp, multiply_by_quantized_multiplier
 from refmicro.ops._activation import quantized_range
-from refmicro.ops._elementwise import multiplier_below_one, require_zero_points
+from refmicro.ops._elementwise import multiplier_below_one, require_scale, require_zero_points
 from refmicro.ops._spec import PrepareContext
 from refmicro.types import DType, Tensor
 
@@ -75,3 +78,51 @@ def quantized_sum(
         right = multiply_by_quantized_multiplier(right, b_multiplier, b_shift)
         value = multiply_by_quantized_multiplier(left + sign * right, multiplier, shift)
         out[i] = clamp(value + output_offset, low, high)
+
+
+@dataclass(frozen=True)
+class ManySum:
+    """Sums of int8 values of one scale, kept in int32 that wraps.
+
+    Half of the left shift is undone by the share of one half that every input has in twice its
+    scale: that product is exact, so a value v is (v - zero point) * 2^19 here. TFLM starts every
+    sum with -zero point instead of 0.
+    """
+
+    input_offset: int
+    multiplier: int
+    shift: int
+    output_offset: int
+
+    @staticmethod
+    def of(ctx: PrepareContext, x: Tensor, output: Tensor) -> ManySum:
+        """Check scales and zero points, derive the output's multiplier."""
+        require_scale(ctx, "input", x)
+        require_scale(ctx, "output", output)
+        require_zero_points(ctx, x, output)
+        real = 2 * x.scale / ((1 << 20) * output.scale)
+        pair = multiplier_below_one(ctx, "the output's ratio", real)
+        return ManySum(-x.zero_point, *pair, output.zero_point)
+
+    @property
+    def start(self) -> int:
+        """What every sum starts with."""
+        return self.input_offset << 19
+
+    def scaled(self, x: np.ndarray) -> np.ndarray:
+        """Values as they are added, int32."""
+        return (x.astype(np.int32) + self.input_offset) << 19
+
+    def outputs(self, sums: np.ndarray) -> np.ndarray:
+        """int8 outputs of int32 sums, same shape."""
+        out = np.empty(sums.shape, np.int8)
+        flat = np.ascontiguousarray(sums).reshape(-1)
+        _rescale(flat, self.multiplier, self.shift, self.output_offset, out.reshape(-1))
+        return out
+
+
+@jit
+def _rescale(sums, multiplier, shift, output_offset, out):
+    for i in range(out.size):
+        value = multiply_by_quantized_multiplier(np.int64(sums[i]), multiplier, shift)
+        out[i] = clamp(value + output_offset, -128, 127)
