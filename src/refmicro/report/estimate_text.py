@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -73,7 +73,7 @@ def _totals(document: dict[str, Any]) -> Table:
         (
             "  head",
             show_bytes(arena["head_bytes"]),
-            f"planned tensors; at least {arena['lower_bound_bytes']:,} B must live at one time",
+            _head_note(arena),
         ),
         ("  tail", show_bytes(arena["tail_bytes"]), "TFLM's own structures and state"),
         (
@@ -93,8 +93,24 @@ def _totals(document: dict[str, Any]) -> Table:
     return table
 
 
-def _categories(arena: dict[str, Any]) -> Table:
-    table = Table(title="tail by category", title_justify="left", box=None, pad_edge=False)
+def _head_note(arena: dict[str, Any]) -> str:
+    live = f"{arena['lower_bound_bytes']:,} B"
+    if arena["lower_bound_bytes"] > arena["head_bytes"]:
+        return f"planned tensors; {live} live at one time, the offline plan lets some share memory"
+    return f"planned tensors; {live} live at one time, no plan that keeps them apart needs less"
+
+
+def _table() -> Table:
+    return Table(box=None, pad_edge=False)
+
+
+def _titled(title: str, table: Table) -> Group:
+    """A title may be wider than its table."""
+    return Group(Text(title, style="italic"), table)
+
+
+def _categories(arena: dict[str, Any]) -> Group:
+    table = _table()
     table.add_column("category")
     for title in ("requested", "used", "allocations"):
         table.add_column(title, justify="right")
@@ -103,20 +119,15 @@ def _categories(arena: dict[str, Any]) -> Table:
             table.add_row(
                 name, f"{row['requested_bytes']:,}", f"{row['used_bytes']:,}", str(row["count"])
             )
-    return table
+    return _titled("tail by category", table)
 
 
-def _peak(document: dict[str, Any]) -> Table:
+def _peak(document: dict[str, Any]) -> Group:
     peak = document["peak"]
     where = "the inputs" if peak["operator"] is None else f"operator {peak['operator']}"
     name = f" ({peak['name']})" if peak["name"] else ""
-    table = Table(
-        title=f"peak: {peak['live_bytes']:,} B live at {where}{name} of subgraph "
-        f"{peak['subgraph']}",
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-    )
+    title = f"peak: {peak['live_bytes']:,} B live at {where}{name} of subgraph {peak['subgraph']}"
+    table = _table()
     table.add_column("tensor", justify="right", no_wrap=True)
     table.add_column("bytes", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
@@ -130,10 +141,10 @@ def _peak(document: dict[str, Any]) -> Table:
         table.add_row("", "", "", f"and {len(peak['tensors']) - 10} more")
     if peak["scratch_bytes"]:
         table.add_row("scratch", f"{peak['scratch_bytes']:,}", "", "")
-    return table
+    return _titled(title, table)
 
 
-def _operators(document: dict[str, Any]) -> Table:
+def _operators(document: dict[str, Any]) -> Group:
     rows = document["operators"]
     shown = rows
     title = "operators"
@@ -142,7 +153,7 @@ def _operators(document: dict[str, Any]) -> Table:
         wanted = {(row["subgraph"], row["index"]) for row in key}
         shown = [row for row in rows if (row["subgraph"], row["index"]) in wanted]
         title = f"the {OPERATORS_SHOWN} of {len(rows)} operators with most live bytes"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = _table()
     table.add_column("operator", no_wrap=True)
     for column in ("runs", "MACs", "live", "scratch", "persistent", "reads", "writes"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -163,7 +174,7 @@ def _operators(document: dict[str, Any]) -> Table:
                 )
             ),
         )
-    return table
+    return _titled(title, table)
 
 
 def _verdict(verdict: dict[str, Any]) -> Text:
