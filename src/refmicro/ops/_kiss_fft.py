@@ -1,0 +1,314 @@
+"""FFT of real values as KISS FFT v130 computes it: int16 and int32 in fixed point, or float32.
+
+A real FFT of 2n values is a complex FFT of n values, whose results are then separated. The complex
+FFT takes out factors 4, 2, 3 and 5, the last of them first; in fixed point every stage first
+divides by its factor so that nothing overflows, and rounds each product.
+
+Values are arrays of shape (B, ...) in pairs: real part, imaginary part.
+Source: `kiss_fft.c`, `_kiss_fft_guts.h` and `tools/kiss_fftr.c` of KISS FFT, with TFLM's
+`third_party/kissfft/kissfft.patch`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from refmicro.types import Abi, DType, TflmBuild
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Fixed point of `bits` bits; intermediate values are held in `wide`, where products fit."""
+
+    bits: int
+
+    @property
+    def wide(self) -> type:
+        """int32 holds two products of int16 values, int64 those of int32."""
+        return np.int32 if self.bits == 16 else np.int64
+
+    def narrow(self, x: np.ndarray) -> np.ndarray:
+        """What is left when C++ stores the value in `bits` bits."""
+        up = self.wide(np.dtype(self.wide).itemsize * 8 - self.bits)
+        return (x << up) >> up
+
+    def rounded(self, x: np.ndarray) -> np.ndarray:
+        """A product back to `bits` bits."""
+        fraction = self.bits - 1
+        return self.narrow((x + self.wide(1 << (fraction - 1))) >> self.wide(fraction))
+
+    def times(self, a: Pair, b: Pair) -> Pair:
+        """Complex product, each part rounded once."""
+        return (
+            self.rounded(a[0] * b[0] - a[1] * b[1]),
+            self.rounded(a[0] * b[1] + a[1] * b[0]),
+        )
+
+    def scaled(self, x: np.ndarray, factor: np.ndarray) -> np.ndarray:
+        """Product with a real number."""
+        return self.rounded(x * factor)
+
+    def divided(self, a: Pair, divisor: int) -> Pair:
+        """A product with the truncated reciprocal."""
+        reciprocal = self.wide((2 ** (self.bits - 1) - 1) // divisor)
+        return self.rounded(a[0] * reciprocal), self.rounded(a[1] * reciprocal)
+
+    def halved(self, x: np.ndarray) -> np.ndarray:
+        """int16 sums are halved as int, int32 sums after they have wrapped around."""
+        return (x if self.bits == 16 else self.narrow(x)) >> self.wide(1)
+
+    def root(self, phase: float) -> tuple[float, float]:
+        """A root of unity, rounded to the nearest, halves up."""
+        most = 2 ** (self.bits - 1) - 1
+        return math.floor(0.5 + most * math.cos(phase)), math.floor(0.5 + most * math.sin(phase))
+
+
+@dataclass(frozen=True)
+class Float:
+    """float32 at every step; nothing is divided on the way."""
+
+    wide = np.float32
+
+    def narrow(self, x: np.ndarray) -> np.ndarray:
+        return x
+
+    def times(self, a: Pair, b: Pair) -> Pair:
+        return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
+
+    def scaled(self, x: np.ndarray, factor: np.ndarray) -> np.ndarray:
+        return x * factor
+
+    def divided(self, a: Pair, divisor: int) -> Pair:
+        return a
+
+    def halved(self, x: np.ndarray) -> np.ndarray:
+        return x * np.float32(0.5)
+
+    def root(self, phase: float) -> tuple[float, float]:
+        return math.cos(phase), math.sin(phase)
+
+
+_ARITHMETIC = {DType.INT16: Fixed(16), DType.INT32: Fixed(32), DType.FLOAT32: Float()}
+
+
+def factors_of(n: int) -> tuple[int, ...]:
+    """`kf_factor`: fours, twos, odd numbers; what is above the square root of `n` stays whole."""
+    factors, p, root = [], 4, math.isqrt(n)
+    while n > 1:
+        while n % p:
+            p = {4: 2, 2: 3}.get(p, p + 2)
+            if p > root:
+                p = n
+        n //= p
+        factors.append(p)
+    return tuple(factors)
+
+
+def is_supported(length: int) -> bool:
+    """Whether TFLM can transform so many real values: other factors need memory it cannot get."""
+    if length < 4 or length % 2:
+        return False
+    return set(factors_of(length // 2)) <= {2, 3, 4, 5}
+
+
+def state_bytes(build: TflmBuild, dtype: DType, length: int) -> int:
+    """Memory of `kiss_fftr_alloc`: two structs, twiddles, work area."""
+    value = 2 * dtype.itemsize_bytes
+    half = length // 2
+    plan = 66 * 4 + value + value * (half - 1)
+    pointers = 3 * (8 if build.abi is Abi.LP64 else 4)
+    return pointers + plan + value * (half * 3 // 2)
+
+
+@dataclass(frozen=True)
+class RealFft:
+    """An FFT of `length` real values, or its inverse."""
+
+    dtype: DType
+    length: int
+    inverse: bool
+
+    @property
+    def half(self) -> int:
+        """Length of the complex FFT."""
+        return self.length // 2
+
+    @property
+    def arithmetic(self) -> Fixed | Float:
+        """How numbers of this type are computed with."""
+        return _ARITHMETIC[self.dtype]
+
+    @cached_property
+    def factors(self) -> tuple[int, ...]:
+        """Factors from the outermost stage to the innermost."""
+        return factors_of(self.half)
+
+    def _roots(self, phases: list[float]) -> Pair:
+        sign = -1 if self.inverse else 1
+        roots = np.array([self.arithmetic.root(sign * phase) for phase in phases])
+        return roots[:, 0].astype(self.arithmetic.wide), roots[:, 1].astype(self.arithmetic.wide)
+
+    @cached_property
+    def twiddles(self) -> Pair:
+        """Roots of the complex FFT."""
+        return self._roots([-2 * math.pi * i / self.half for i in range(self.half)])
+
+    @cached_property
+    def super_twiddles(self) -> Pair:
+        """Roots that separate the two real halves."""
+        return self._roots([-math.pi * ((i + 1) / self.half + 0.5) for i in range(self.half // 2)])
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """Which input stands where before the first stage."""
+        order = np.zeros(1, np.int64)
+        step = self.half
+        for factor in reversed(self.factors):
+            step //= factor
+            order = (order[None, :] + np.arange(factor)[:, None] * step).reshape(-1)
+        return order
+
+    def complex_fft(self, values: Pair) -> Pair:
+        """`kiss_fft` of (B, half) values."""
+        re, im = values[0][:, self.order], values[1][:, self.order]
+        inner, outer = 1, self.half
+        for factor in reversed(self.factors):
+            outer //= factor
+            shape = (len(re), outer, factor, inner)
+            butterfly = {2: _butterfly2, 3: _butterfly3, 4: _butterfly4, 5: _butterfly5}[factor]
+            legs = [(re.reshape(shape)[:, :, i], im.reshape(shape)[:, :, i]) for i in range(factor)]
+            legs = [self.arithmetic.divided(leg, factor) for leg in legs]
+            turned = [
+                self.arithmetic.times(leg, self._twiddle(np.arange(inner) * outer * i))
+                for i, leg in enumerate(legs)
+                if i
+            ]
+            out = butterfly(self, legs[0], turned, outer * inner)
+            re = np.stack([leg[0] for leg in out], axis=2).reshape(len(re), -1)
+            im = np.stack([leg[1] for leg in out], axis=2).reshape(len(im), -1)
+            inner *= factor
+        return re, im
+
+    def _twiddle(self, index: np.ndarray | int) -> Pair:
+        return self.twiddles[0][index], self.twiddles[1][index]
+
+    def add(self, a: Pair, b: Pair) -> Pair:
+        """Sum as C++ stores it."""
+        narrow = self.arithmetic.narrow
+        return narrow(a[0] + b[0]), narrow(a[1] + b[1])
+
+    def sub(self, a: Pair, b: Pair) -> Pair:
+        """Difference as C++ stores it."""
+        narrow = self.arithmetic.narrow
+        return narrow(a[0] - b[0]), narrow(a[1] - b[1])
+
+    def forward(self, values: np.ndarray) -> np.ndarray:
+        """`kiss_fftr`: (B, length) real values to (B, half + 1, 2) complex ones."""
+        math_ = self.arithmetic
+        wide = values.astype(math_.wide)
+        z = self.complex_fft((wide[:, 0::2], wide[:, 1::2]))
+        out = np.zeros((len(values), self.half + 1, 2), math_.wide)
+        first = math_.divided((z[0][:, 0], z[1][:, 0]), 2)
+        out[:, 0, 0] = math_.narrow(first[0] + first[1])
+        out[:, self.half, 0] = math_.narrow(first[0] - first[1])
+        k = np.arange(1, self.half // 2 + 1)
+        low = math_.divided((z[0][:, k], z[1][:, k]), 2)
+        high = (z[0][:, self.half - k], math_.narrow(-z[1][:, self.half - k]))
+        high = math_.divided(high, 2)
+        even = self.add(low, high)
+        odd = math_.times(self.sub(low, high), self.super_twiddles)
+        # Where both name the middle, C++ writes the second over the first.
+        out[:, k, 0] = math_.halved(even[0] + odd[0])
+        out[:, k, 1] = math_.halved(even[1] + odd[1])
+        out[:, self.half - k, 0] = math_.halved(even[0] - odd[0])
+        out[:, self.half - k, 1] = math_.halved(odd[1] - even[1])
+        return out.astype(values.dtype)
+
+    def backward(self, values: np.ndarray) -> np.ndarray:
+        """`kiss_fftri`: (B, half + 1, 2) complex values to (B, length) real ones."""
+        math_ = self.arithmetic
+        wide = values.astype(math_.wide)
+        re, im = wide[:, :, 0], wide[:, :, 1]
+        z = np.empty((2, len(values), self.half), math_.wide)
+        z[0][:, 0], z[1][:, 0] = math_.divided(
+            (
+                math_.narrow(re[:, 0] + re[:, self.half]),
+                math_.narrow(re[:, 0] - re[:, self.half]),
+            ),
+            2,
+        )
+        k = np.arange(1, self.half // 2 + 1)
+        low = math_.divided((re[:, k], im[:, k]), 2)
+        high = (re[:, self.half - k], math_.narrow(-im[:, self.half - k]))
+        high = math_.divided(high, 2)
+        even = self.add(low, high)
+        odd = math_.times(self.sub(low, high), self.super_twiddles)
+        z[0][:, k], z[1][:, k] = self.add(even, odd)
+        mirrored = self.sub(even, odd)
+        z[0][:, self.half - k], z[1][:, self.half - k] = mirrored[0], math_.narrow(-mirrored[1])
+        out = np.empty((len(values), self.length), values.dtype)
+        out[:, 0::2], out[:, 1::2] = self.complex_fft((z[0], z[1]))
+        return out
+
+
+def _butterfly2(fft: RealFft, first: Pair, turned: list[Pair], _: int) -> list[Pair]:
+    return [fft.add(first, turned[0]), fft.sub(first, turned[0])]
+
+
+def _butterfly4(fft: RealFft, first: Pair, turned: list[Pair], _: int) -> list[Pair]:
+    narrow = fft.arithmetic.narrow
+    minus = fft.sub(first, turned[1])
+    plus = fft.add(first, turned[1])
+    both = fft.add(turned[0], turned[2])
+    gap = fft.sub(turned[0], turned[2])
+    right = (narrow(minus[0] + gap[1]), narrow(minus[1] - gap[0]))
+    left = (narrow(minus[0] - gap[1]), narrow(minus[1] + gap[0]))
+    if fft.inverse:
+        right, left = left, right
+    return [fft.add(plus, both), right, fft.sub(plus, both), left]
+
+
+def _butterfly3(fft: RealFft, first: Pair, turned: list[Pair], stride: int) -> list[Pair]:
+    math_ = fft.arithmetic
+    both, gap = fft.add(*turned), fft.sub(*turned)
+    middle = fft.sub(first, (math_.halved(both[0]), math_.halved(both[1])))
+    factor = fft.twiddles[1][stride]
+    gap = (math_.scaled(gap[0], factor), math_.scaled(gap[1], factor))
+    return [
+        fft.add(first, both),
+        (math_.narrow(middle[0] - gap[1]), math_.narrow(middle[1] + gap[0])),
+        (math_.narrow(middle[0] + gap[1]), math_.narrow(middle[1] - gap[0])),
+    ]
+
+
+def _butterfly5(fft: RealFft, first: Pair, turned: list[Pair], stride: int) -> list[Pair]:
+    math_ = fft.arithmetic
+    outer, outer_gap = fft.add(turned[0], turned[3]), fft.sub(turned[0], turned[3])
+    inner, inner_gap = fft.add(turned[1], turned[2]), fft.sub(turned[1], turned[2])
+    a_re, a_im = fft.twiddles[0][stride], fft.twiddles[1][stride]
+    b_re, b_im = fft.twiddles[0][2 * stride], fft.twiddles[1][2 * stride]
+    scaled, narrow = math_.scaled, math_.narrow
+    zero = tuple(narrow(first[i] + (outer[i] + inner[i])) for i in (0, 1))
+    near = tuple(narrow(first[i] + scaled(outer[i], a_re) + scaled(inner[i], b_re)) for i in (0, 1))
+    near_turn = (
+        narrow(scaled(outer_gap[1], a_im) + scaled(inner_gap[1], b_im)),
+        narrow(-scaled(outer_gap[0], a_im) - scaled(inner_gap[0], b_im)),
+    )
+    far = tuple(narrow(first[i] + scaled(outer[i], b_re) + scaled(inner[i], a_re)) for i in (0, 1))
+    far_turn = (
+        narrow(-scaled(outer_gap[1], b_im) + scaled(inner_gap[1], a_im)),
+        narrow(scaled(outer_gap[0], b_im) - scaled(inner_gap[0], a_im)),
+    )
+    return [
+        zero,
+        fft.sub(near, near_turn),
+        fft.add(far, far_turn),
+        fft.sub(far, far_turn),
+        fft.add(near, near_turn),
+    ]

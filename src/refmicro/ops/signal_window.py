@@ -1,0 +1,63 @@
+"""SignalWindow, a custom operator: output = saturate((input * weights) >> shift).
+
+Shapes: input of any shape whose elements are whole windows, weights (window), output as many
+elements as the input.
+Quantization: int16.
+Persistent: 8 bytes. Options: `shift`.
+Differs: parts of windows and outputs of another size are refused; TFLM would read and write outside
+the tensors.
+Source: `signal/micro/kernels/window.cc`, `signal/src/window.cc`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from refmicro.ops import _signal
+from refmicro.ops._spec import EvalContext, OpData, OpSpec, PrepareContext
+from refmicro.types import DType
+
+
+@dataclass(frozen=True)
+class Window:
+    """Length of a window, shift to the right, shape of the output."""
+
+    length: int
+    shift: int
+    output_shape: tuple[int, ...]
+
+
+def prepare(ctx: PrepareContext) -> Window:
+    """Check types and sizes."""
+    _signal.require_count(ctx, (2, 1))
+    x, weights, output = ctx.input(0), ctx.input(1), ctx.output(0)
+    ctx.require(len(x.shape) >= 1, "input must have at least 1 dimension", 0)
+    _signal.require_tensor(ctx, "weights", weights, DType.INT16, 1)
+    _signal.require_tensor(ctx, "output", output, DType.INT16, len(x.shape))
+    ctx.require_type("input", x, DType.INT16)
+    (length,) = weights.shape
+    ctx.require_shape(
+        length > 0 and x.elements % length == 0,
+        f"input must hold windows of {length} values",
+        x.elements,
+    )
+    ctx.require_shape(
+        output.elements == x.elements, f"output must hold {x.elements} values", output.elements
+    )
+    (shift,) = _signal.options_at(ctx, 0)
+    _signal.require_shift(ctx, "shift", shift, 32)
+    return Window(length, shift, output.shape)
+
+
+def evaluate(ctx: EvalContext, data: Window) -> None:
+    """All windows at once."""
+    x, weights = ctx.input(0), ctx.input(1)
+    windows = x.reshape(x.shape[0], -1, data.length).astype(np.int32)
+    out = (windows * weights[:, None].astype(np.int32)) >> data.shift
+    out = out.clip(-32768, 32767).astype(np.int16)
+    ctx.set_output(0, out.reshape(out.shape[0], *data.output_shape))
+
+
+OP = OpSpec("SignalWindow", prepare, evaluate, OpData(lp64=8, ilp32=8))
