@@ -6,6 +6,7 @@ Source: `tensorflow/lite/kernels/padding.h`.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,8 +17,11 @@ from refmicro.ops._spec import PrepareContext
 
 SAME, VALID = 0, 1
 
-MAX_SIDE = 1 << 24
+MAX_SIDE = 1 << 22
 """Outputs along one dimension: what is prepared for each of them takes memory."""
+
+MAX_POSITIONS = 1 << 26
+"""Positions that a filter passes over, padding and gaps included: kernels lay them all out."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,12 @@ def prepare_window(
             )
             for axis, out in zip(axes, sizes, strict=True)
         ]
+    positions = math.prod(axis.out * axis.stride + axis.span for axis in axes)
+    ctx.require(
+        positions <= MAX_POSITIONS,
+        f"a filter may pass over at most {MAX_POSITIONS} positions here",
+        f"strides {strides} and dilations {dilations} make it {positions}",
+    )
     return Window(*axes)
 
 
