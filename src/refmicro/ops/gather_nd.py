@@ -36,7 +36,8 @@ class GatherNd:
 
     def places(self, indices: np.ndarray) -> np.ndarray:
         """Which slice each index vector names, outside 0..slices-1 where TFLM refuses."""
-        return indices.reshape(-1, self.strides.size).astype(np.int64) @ self.strides
+        vectors = indices.reshape(math.prod(indices.shape[:-1]), -1)
+        return vectors.astype(np.int64) @ self.strides
 
 
 def prepare(ctx: PrepareContext) -> GatherNd:

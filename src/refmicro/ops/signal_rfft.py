@@ -76,7 +76,7 @@ def evaluate(ctx: EvalContext, data: Rfft) -> None:
     """All frames of the batch at once."""
     x = ctx.input(0)
     padded = np.zeros((x.shape[0] * data.frames, data.length), x.dtype)
-    padded[:, : data.samples] = x.reshape(-1, data.samples)
+    padded[:, : data.samples] = x.reshape(len(padded), data.samples)
     out = data.fft.forward(padded)
     ctx.set_output(0, out.reshape(x.shape[0], *data.output_shape))
 
