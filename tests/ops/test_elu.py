@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refmicro.types import DType
-from tests.ops.elementwise import POINTS, SCALES, every_value, floats, single_model
+from tests.ops.elementwise import OLD_GLIBC, POINTS, SCALES, every_value, floats, single_model
 from tests.ops.harness import compare
 
 pytestmark = pytest.mark.oracle
@@ -29,6 +29,7 @@ def test_shapes(shape):
     compare(single_model("ELU", DType.INT8, shape, scales=(0.05, 0.03)), expect="run")
 
 
+@OLD_GLIBC
 @pytest.mark.parametrize("spread", [0.01, 1.0, 30.0])
 def test_float32(spread):
     model = single_model("ELU", DType.FLOAT32, (5000,))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from refmicro.errors import InvalidModelError
 from refmicro.interpreter import Interpreter
 from refmicro.types import DType
-from tests.ops.elementwise import POINTS, SCALES, every_value, floats, single_model
+from tests.ops.elementwise import OLD_GLIBC, POINTS, SCALES, every_value, floats, single_model
 from tests.ops.harness import compare
 
 pytestmark = pytest.mark.oracle
@@ -50,6 +50,7 @@ def test_int16_parameters_that_are_refused(scales, points):
     compare(model, rows=1, expect="refuse")
 
 
+@OLD_GLIBC
 @pytest.mark.parametrize("spread", [0.01, 3.0, 30.0])
 def test_float32(spread):
     model = single_model("TANH", DType.FLOAT32, (5000,))

@@ -68,6 +68,17 @@ def require_same_elements(ctx: PrepareContext, x: Tensor, output: Tensor) -> Non
     )
 
 
+def require_same_depth(ctx: PrepareContext, x: Tensor, output: Tensor) -> None:
+    """`MatchingDim`: rank, last dimension and number of elements agree; there is one at least."""
+    ctx.require_shape(len(x.shape) >= 1, "the input must have at least 1 dimension", x.shape)
+    ctx.require_shape(
+        len(x.shape) == len(output.shape) and x.shape[-1] == output.shape[-1],
+        "input and output must have the same last dimension",
+        f"{list(x.shape)} and {list(output.shape)}",
+    )
+    require_same_elements(ctx, x, output)
+
+
 def require_rank(ctx: PrepareContext, limit: int, *tensors: Tensor) -> None:
     """Every tensor has at most `limit` dimensions; TFLM ends the program or overruns beyond."""
     for tensor in tensors:

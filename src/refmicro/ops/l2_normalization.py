@@ -1,6 +1,6 @@
 """L2_NORMALIZATION over the last dimension: output = x / sqrt(sum of x^2).
 
-Shapes: input of 1 to 4 dimensions, output has as many elements.
+Shapes: input and output of one rank, 1 to 4, with the same last dimension and as many elements.
 Quantization: int8, the output taken as scale 1/128 and zero point 0 whatever the model says;
 float32, the norm is at least 1e-6. A fused activation is refused.
 Differs: sums of int8 squares that pass int32 wrap, as x86 does.
@@ -18,7 +18,7 @@ from refmicro._jit import jit
 from refmicro.fixedpoint import clamp, multiply_by_quantized_multiplier
 from refmicro.ops._elementwise import (
     require_counts,
-    require_same_elements,
+    require_same_depth,
     require_same_type,
     require_zero_points,
 )
@@ -41,12 +41,11 @@ def prepare(ctx: PrepareContext) -> L2Normalization:
     require_counts(ctx, 1)
     x, output = ctx.input(0), ctx.output(0)
     ctx.require(len(x.shape) <= 4, "the input must have at most 4 dimensions", len(x.shape))
-    ctx.require_shape(len(x.shape) >= 1, "the input must have at least 1 dimension", x.shape)
     ctx.require_type("output", output, DType.FLOAT32, DType.INT8)
     require_same_type(ctx, x, output)
     activation = ctx.options.get("fused_activation_function", 0)
     ctx.require(activation == 0, "there must be no fused activation", activation)
-    require_same_elements(ctx, x, output)
+    require_same_depth(ctx, x, output)
     if x.dtype is DType.FLOAT32:
         return L2Normalization(x.shape[-1], output.shape, None)
     require_zero_points(ctx, x)

@@ -1,6 +1,7 @@
 """SOFTMAX over the last dimension: output = e^(beta * (x - max)) / sum of these.
 
-Shapes: input of at least one dimension; output has as many elements.
+Shapes: input and output of one rank, one at least, with the same last dimension and as many
+elements.
 Quantization: int8 to int8 (zero point -128, scale 1/256) or to int16 (zero point -32768, scale
 2^-16), both in 32-bit fixed point; int16 to int16 (zero points 0, scale 2^-15) by two tables;
 float32, sums taken in order.
@@ -35,7 +36,7 @@ from refmicro.ops._elementwise import (
     multiplier_of,
     require_counts,
     require_rank,
-    require_same_elements,
+    require_same_depth,
     require_same_type,
 )
 from refmicro.ops._fixed_functions import (
@@ -89,7 +90,7 @@ def prepare(ctx: PrepareContext) -> Softmax:
     if x.dtype is not DType.INT8 or output.dtype is not DType.INT16:
         require_same_type(ctx, x, output)
     require_rank(ctx, MAX_RANK, x, output)
-    require_same_elements(ctx, x, output)
+    require_same_depth(ctx, x, output)
     beta = f32(ctx.options.get("beta", 0.0))
     common = (x.dtype, output, x.shape[-1], beta)
     if x.dtype is DType.FLOAT32:
