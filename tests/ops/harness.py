@@ -12,6 +12,10 @@ from refmicro.model.graph import Model, Operator, OperatorCode, Subgraph
 from refmicro.model.reader import parse_model
 from refmicro.model.writer import write_model
 from refmicro.types import NO_QUANTIZATION, DType, Quantization, Tensor
+from tests.ops import malformed
+
+DAMAGED_VARIANTS = 4
+"""Every model that is compared is also damaged in so many ways and prepared: see `malformed`."""
 
 
 def tensor(
@@ -148,6 +152,8 @@ def compare(
         rng = np.random.default_rng(seed)
         inputs = [random_values(graph.tensors[i], rows, rng) for i in graph.inputs]
     count = inputs[0].shape[0] if inputs else 1
+    for damaged in malformed.variants(model, DAMAGED_VARIANTS, seed):
+        malformed.answer(damaged, run=False)
     try:
         interpreter = Interpreter.from_bytes(data)
     except (UnsupportedError, InvalidModelError) as error:
@@ -205,7 +211,6 @@ def _compare_single(
 def _compare_arena(data: bytes, measured) -> None:
     """The arena of the wheel's build, total and by category, as the recording allocator counts."""
     from refmicro.memory.arena import model_arena
-
     from refmicro.program import prepare_model
     from refmicro.types import TflmBuild
 
