@@ -21,6 +21,7 @@ VERBS = {
     "golden": "write golden vectors from the real TFLM",
     "lint": "what TFLM refuses in a model, what to write instead, and the resolver's code",
     "diff": "first difference of two archives of arrays",
+    "train": "train a model for TFLM, and measure what each choice costs",
     "boards": "the table of boards",
 }
 

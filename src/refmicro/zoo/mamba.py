@@ -24,6 +24,7 @@ zero-order hold of a unit decay, 1 - exp(-softplus(z)).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -69,6 +70,12 @@ class Tap(Protocol):
     def weight(self, name: str, value: Any) -> Any:
         """A constant."""
 
+    def scales(self, names: list[str]) -> list[Any]:
+        """What the tap computes with for activations `names`: tensors that may be trained."""
+
+    def bound(self, names: list[str], scales: Sequence[Any]) -> Tap:
+        """The same tap with these tensors in place of its own."""
+
 
 class Float:
     """The tap of the float model: changes nothing."""
@@ -80,6 +87,12 @@ class Float:
 
     unit = act
     weight = act
+
+    def scales(self, names: list[str]) -> list[Any]:
+        return []
+
+    def bound(self, names: list[str], scales: Sequence[Any]) -> Float:
+        return self
 
 
 def initial_parameters(config: MambaConfig, seed: int) -> dict[str, np.ndarray]:
@@ -243,16 +256,11 @@ def _layer(config: MambaConfig, w: LayerWeights, at: str, value: Any, tap: Tap) 
 def _scan(
     config: MambaConfig, w: LayerWeights, at: str, parts: tuple[Any, Any, Any, Any], tap: Tap
 ) -> Any:
-    """h = decay * h + (dt x) B, y = h C, along time; (N, T, d_inner).
-
-    Time runs in a loop, all else in parallel: on two cores a loop whose step stays in the cache
-    takes two thirds of the time of the same arithmetic over all steps at once.
-    """
+    """h = decay * h + (dt x) B, y = h C, along time; (N, T, d_inner)."""
     import tensorflow as tf
 
     x, z, b, c = parts
     kind = config.discretisation
-    a_log = tap.weight(f"{at}w_a_log", w.a_log) if kind != "power" else None
     if kind == "exact":
         step = tf.math.softplus(z)
     elif kind == "elu":
@@ -260,40 +268,96 @@ def _scan(
     else:
         step = tap.unit(f"{at}dt", tf.sigmoid(z))
     u = tap.act(f"{at}u", step * x)
-    time_major = [tf.transpose(part, [1, 0, 2]) for part in (z, step, u, b, c)]
+    powers = tf.range(1, config.d_state + 1, dtype=tf.float32)
+    rates = powers if kind == "power" else tap.weight(f"{at}w_a_log", w.a_log)
 
-    def decay(z_t: Any, step_t: Any) -> Any:
+    def decay(tap: Tap, z_t: Any, step_t: Any, rates: Any) -> Any:
         if kind == "sigmoid":
-            argument = tap.act(f"{at}decay_log", -(z_t[..., None] + a_log))
+            argument = tap.act(f"{at}decay_log", -(z_t[..., None] + rates))
             return tap.unit(f"{at}decay", tf.sigmoid(argument))
         if kind == "power":
-            powers = tf.range(1, config.d_state + 1, dtype=tf.float32)
-            return tf.exp(tf.math.log_sigmoid(-z_t)[..., None] * powers)
-        return tf.exp(-step_t[..., None] * tf.exp(a_log))
+            return tf.exp(tf.math.log_sigmoid(-z_t)[..., None] * rates)
+        return tf.exp(-step_t[..., None] * tf.exp(rates))
 
-    def advance(h: Any, z_t: Any, step_t: Any, u_t: Any, b_t: Any, c_t: Any) -> tuple[Any, Any]:
-        h = tap.act(f"{at}h", decay(z_t, step_t) * h)
+    def advance(tap: Tap, rates: Any, h: Any, now: list[Any]) -> tuple[Any, Any]:
+        z_t, step_t, u_t, b_t, c_t = now
+        h = tap.act(f"{at}h", decay(tap, z_t, step_t, rates) * h)
         h = tap.act(f"{at}h", h + tap.act(f"{at}input", u_t[..., None] * b_t[:, None, :]))
         return h, tf.reduce_sum(h * c_t[:, None, :], -1)
 
-    h = tf.zeros([tf.shape(x)[0], config.d_inner, config.d_state])
-    steps = x.shape[1]
+    series = [tf.transpose(part, [1, 0, 2]) for part in (z, step, u, b, c)]
+    start = tf.zeros([tf.shape(x)[0], config.d_inner, config.d_state])
     if tap.records:
-        found = []
-        for t in range(steps):
-            h, y = advance(h, *(part[t] for part in time_major))
-            found.append(y)
+        found, h = [], start
+        for t in range(x.shape[1]):
+            h, y_t = advance(tap, rates, h, [part[t] for part in series])
+            found.append(y_t)
         y = tf.stack(found)
     else:
-
-        def body(t: Any, h: Any, found: Any) -> tuple[Any, Any, Any]:
-            h, y = advance(h, *(part[t] for part in time_major))
-            return t + 1, h, found.write(t, y)
-
-        found = tf.TensorArray(tf.float32, steps, element_shape=[None, config.d_inner])
-        start = (tf.constant(0), h, found)
-        _, _, found = tf.while_loop(
-            lambda t, h, found: t < steps, body, start, maximum_iterations=steps
-        )
-        y = found.stack()
+        names = [f"{at}{name}" for name in ("decay_log", "h", "input")]
+        y = _along_time(advance, tap, names, start, rates, series)
     return tap.act(f"{at}scan", tf.transpose(y, [1, 0, 2]))
+
+
+def _along_time(
+    advance: Callable[[Tap, Any, Any, list[Any]], tuple[Any, Any]],
+    tap: Tap,
+    names: list[str],
+    start: Any,
+    rates: Any,
+    series: list[Any],
+) -> Any:
+    """The loop over time, (T, N, d_inner); `series` holds tensors of T steps.
+
+    Time runs in a loop, all else in parallel: on two cores a loop whose step stays in the cache
+    takes two thirds of the time of the same arithmetic over all steps at once. Only the state
+    before each step is kept for the gradient, which computes the step again: what a step makes is a
+    dozen times as large as the state, and moving it to memory and back took most of the time.
+    """
+    import tensorflow as tf
+
+    steps = series[0].shape[0]
+
+    @tf.custom_gradient
+    def run(rates: Any, *given: Any) -> Any:
+        scales, series = given[: len(given) - 5], given[len(given) - 5 :]
+        local = tap.bound(names, scales)
+
+        def forward(t: Any, h: Any, states: Any, found: Any) -> tuple[Any, ...]:
+            later, y = advance(local, rates, h, [part[t] for part in series])
+            return t + 1, later, states.write(t, h), found.write(t, y)
+
+        arrays = [tf.TensorArray(tf.float32, steps) for _ in range(2)]
+        _, _, states, found = tf.while_loop(
+            lambda t, *_: t < steps, forward, (tf.constant(0), start, *arrays)
+        )
+        states = states.stack()
+
+        def gradient(above: Any) -> list[Any]:
+            def backward(t: Any, g_h: Any, g_fixed: Any, g_series: Any) -> tuple[Any, ...]:
+                h, now = states[t], [part[t] for part in series]
+                with tf.GradientTape() as tape:
+                    tape.watch([h, rates, *scales, *now])
+                    made = advance(tap.bound(names, scales), rates, h, now)
+                found = tape.gradient(
+                    *(made, [h, rates, *scales, *now], [g_h, above[t]]),
+                    unconnected_gradients=tf.UnconnectedGradients.ZERO,
+                )
+                fixed = found[1 : 2 + len(scales)]
+                g_fixed = [total + more for total, more in zip(g_fixed, fixed, strict=True)]
+                moving = found[2 + len(scales) :]
+                g_series = [part.write(t, g) for part, g in zip(g_series, moving, strict=True)]
+                return t - 1, found[0], g_fixed, g_series
+
+            zeros = [tf.zeros_like(value) for value in (rates, *scales)]
+            arrays = [tf.TensorArray(tf.float32, steps) for _ in series]
+            _, _, g_fixed, g_series = tf.while_loop(
+                lambda t, *_: t >= 0,
+                backward,
+                (tf.constant(steps - 1), tf.zeros_like(start), zeros, arrays),
+            )
+            return [*g_fixed, *(part.stack() for part in g_series)]
+
+        return found.stack(), gradient
+
+    return run(rates, *tap.scales(names), *series)

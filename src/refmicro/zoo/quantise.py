@@ -7,6 +7,8 @@ sigmoid gives has TFLM's fixed grid, n/256 in int8 and n/32768 in int16 (`Logist
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +49,7 @@ class CalibrationConfig:
         bits: 8 or 16, of all activations.
     """
 
-    percentile: float = 99.99
+    percentile: float = 99.9
     scan_percentile: float = 99.9
     bits: int = 8
 
@@ -73,6 +75,12 @@ class Recorder:
         return value
 
     weight = unit
+
+    def scales(self, names: list[str]) -> list[Any]:
+        return []
+
+    def bound(self, names: list[str], scales: Sequence[Any]) -> Recorder:
+        return self
 
     def grids(self, config: CalibrationConfig) -> dict[str, Grid]:
         """A grid for each activation that was seen."""
@@ -112,22 +120,52 @@ class Rounding:
         self.scale = {name: tf.exp(value) for name, value in scales.items()}
         self.unit_levels = 1 << (unit_bits if unit_bits == 8 else unit_bits - 1)
 
-    def _round(self, value: Any, low: int, high: int) -> Any:
+    def _round(self, value: Any, scale: Any, low: int, high: int) -> Any:
+        """`value` on the grid scale * (low .. high).
+
+        Its gradient is written out so that a loop over time keeps one tensor a rounding, not each
+        intermediate of the arithmetic. Inside of the grid rounding passes a gradient on; a scale
+        learns from what rounding and clipping change (Esser et al., Learned Step Size
+        Quantization, 2020).
+        """
         tf = self.tf
-        rounded = value + tf.stop_gradient(tf.round(value) - value)
-        return tf.clip_by_value(rounded, float(low), float(high))
+
+        @tf.custom_gradient
+        def rounded(value: Any, scale: Any) -> Any:
+            steps = tf.clip_by_value(tf.round(value / scale), float(low), float(high))
+
+            def gradient(above: Any) -> tuple[Any, Any]:
+                exact = value / scale
+                limited = tf.clip_by_value(tf.round(exact), float(low), float(high))
+                inside = tf.abs(exact - limited) <= 0.5
+                change = tf.where(inside, limited - exact, limited)
+                return tf.where(inside, above, 0.0), tf.reduce_sum(above * change)
+
+            return steps * scale, gradient
+
+        return rounded(value, scale)
+
+    def scales(self, names: list[str]) -> list[Any]:
+        """The scales of these activations; none for those that the model does not have."""
+        return [self.scale[name] for name in names if name in self.scale]
+
+    def bound(self, names: list[str], scales: Sequence[Any]) -> Rounding:
+        """The same tap, these activations with other scale tensors."""
+        other = copy.copy(self)
+        known = [name for name in names if name in self.scale]
+        other.scale = {**self.scale, **dict(zip(known, scales, strict=True))}
+        return other
 
     def act(self, name: str, value: Any) -> Any:
         grid, scale = self.grids[name], self.scale[name]
         low, high = grid.limits
-        point = grid.zero_point
-        return self._round(value / scale, low - point, high - point) * scale
+        return self._round(value, scale, low - grid.zero_point, high - grid.zero_point)
 
     def unit(self, name: str, value: Any) -> Any:
-        levels = self.unit_levels
-        return self._round(value * levels, 0, levels - 1) / levels
+        scale = self.tf.constant(1.0 / self.unit_levels)
+        return self._round(value, scale, 0, self.unit_levels - 1)
 
     def weight(self, name: str, value: Any) -> Any:
         tf = self.tf
         scale = tf.stop_gradient(tf.reduce_max(tf.abs(value)) / 127.0 + 1e-12)
-        return self._round(value / scale, -127, 127) * scale
+        return self._round(value, scale, -127, 127)

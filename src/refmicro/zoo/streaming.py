@@ -180,7 +180,7 @@ def streaming_model(
     config: MambaConfig,
     parameters: dict[str, np.ndarray],
     grids: dict[str, Grid],
-    options: StreamingOptions = StreamingOptions(),
+    options: StreamingOptions | None = None,
 ) -> Model:
     """The step model: input int8 (1, features), output int16 (1, classes).
 
@@ -197,6 +197,7 @@ def streaming_model(
         UnsupportedError: if the discretisation has no integer form here, or the clip is longer
             than the sum of logits can hold.
     """
+    options = options or StreamingOptions()
     if config.discretisation != "sigmoid":
         raise UnsupportedError(
             f"only the sigmoid discretisation has an integer model here: {config.discretisation}",

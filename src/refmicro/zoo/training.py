@@ -54,11 +54,15 @@ class TrainConfig:
     batch: int = 64
     learning_rate: float = 4e-3
     qat_learning_rate: float = 6e-4
-    weight_decay: float = 0.01
+    weight_decay: float = 0.05
 
-    def text(self) -> str:
-        """As JSON, equal for equal configurations."""
-        return json.dumps(asdict(self), sort_keys=True)
+    def text(self, stage: str = "qat") -> str:
+        """All that decides a stage, as JSON, equal for equal configurations."""
+        fields = asdict(self)
+        if stage == "float":
+            for name in ("calibration", "qat_epochs", "qat_learning_rate"):
+                del fields[name]
+        return json.dumps(fields, sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -210,6 +214,7 @@ def train_stage(
         0.05 * rate, max(1, steps * epochs - steps), warmup_target=rate, warmup_steps=steps
     )
     optimizer = tf.keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, clipnorm=1.0)
+    optimizer.exclude_from_weight_decay([*scales.values(), *_undecayed(variables)])
     optimizer.build(trained)
     everything = {f"p/{k}": v for k, v in variables.items()}
     everything |= {f"s/{k}": v for k, v in scales.items()}
@@ -233,13 +238,19 @@ def train_stage(
             f"{100 * entry['validation']:.2f} %, {seconds:.0f} s"
         )
         arrays = {name: value.numpy() for name, value in everything.items()}
-        _save(path, arrays, config, history, seconds)
+        _save(path, arrays, config.text(stage), history, seconds)
     final = {
         name: Grid(float(np.exp(scales[name].numpy())), grid.zero_point, grid.bits)
         for name, grid in grids.items()
     }
     parameters = {name: value.numpy() for name, value in variables.items()}
     return Trained(config, parameters, final, tuple(history), seconds)
+
+
+def _undecayed(variables: dict[str, Any]) -> list[Any]:
+    """What weight decay would pull to a value without meaning: biases, A and D, as in Mamba."""
+    kept = ("bias", "a_log", ".d")
+    return [value for name, value in variables.items() if name.endswith(kept)]
 
 
 def _train_step(
@@ -334,11 +345,11 @@ def class_names(config: TrainConfig) -> tuple[str, ...]:
 def _save(
     path: Path,
     arrays: dict[str, np.ndarray],
-    config: TrainConfig,
+    config: str,
     history: list[dict[str, float]],
     seconds: float,
 ) -> None:
-    record = {"config": config.text(), "history": history, "seconds": seconds}
+    record = {"config": config, "history": history, "seconds": seconds}
     text = np.frombuffer(json.dumps(record).encode(), np.uint8)
     write_files({path: npz_bytes(arrays | {"record": text})})
 
@@ -351,7 +362,7 @@ def _restore(
         return [], 0.0
     arrays = read_npz(path)
     record = json.loads(bytes(arrays.pop("record", np.zeros(0, np.uint8))) or b"{}")
-    if record.get("config") != config.text() or arrays.keys() != everything.keys():
+    if record.get("config") != config.text(stage) or arrays.keys() != everything.keys():
         raise UsageError(
             f"the checkpoint is of another configuration: {path}",
             hint="name another folder with --output, or remove this one",

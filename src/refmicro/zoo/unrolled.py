@@ -26,26 +26,59 @@ def unrolled_model(
     """The whole clip in one invocation: int8 (T, features) to int16 (1, classes).
 
     Raises:
-        UnsupportedError: for more than one layer, or another discretisation than `sigmoid`.
+        UnsupportedError: for another discretisation than `sigmoid`.
     """
-    if config.layers != 1 or config.discretisation != "sigmoid":
+    if config.discretisation != "sigmoid":
         raise UnsupportedError(
-            "an unrolled model has one layer and the sigmoid discretisation here: "
-            f"{config.layers} layers, {config.discretisation}"
+            f"only the sigmoid discretisation has an integer model here: {config.discretisation}"
         )
-    writer = _Unrolled(config, layer_weights(config, parameters, 0), grids)
-    return writer.write()
+    build = Builder()
+    steps = config.frames
+    frames = value = build.tensor("frame", (steps, config.features), grids["frame"])
+    if config.layers > 1:
+        value = linear_operator(
+            *(build, "stem", frames, parameters["lin_in"], parameters["lin_in_bias"]),
+            grids["stem"],
+            rows=steps,
+        )
+    for number in range(config.layers):
+        weights = layer_weights(config, parameters, number)
+        out = _Unrolled(build, config, weights, grids, number).write(value)
+        if config.layers > 1:
+            total = build.tensor("sum", (steps, config.d_model), grids[f"{number}.sum"])
+            out = build.add("ADD", (value, out), total)
+        value = out
+    if config.layers > 1:
+        value = linear_operator(
+            *(build, "logits", value, parameters["head"], parameters["head_bias"]),
+            grids["logits"],
+            rows=steps,
+        )
+    grid = Grid(build.scale(value), 0, 16)
+    shape = (steps, config.classes)
+    wide = build.add("QUANTIZE", (value,), build.tensor("wide", shape, grid))
+    axis = build.constant("axis", DType.INT32, np.zeros(1, np.int32))
+    total = build.tensor("total", (1, config.classes), grid)
+    build.add("SUM", (wide, axis), total, keep_dims=True)
+    return finish_model(build, frames, total, StreamingOptions(in_place=False))
 
 
 class _Unrolled:
-    """Writes the model; the tensors of all frames have T rows."""
+    """Writes one layer; the tensors of all frames have T rows."""
 
-    def __init__(self, config: MambaConfig, w: LayerWeights, grids: dict[str, Grid]) -> None:
-        self.build = Builder()
-        self.config, self.w, self.grids = config, w, grids
+    def __init__(
+        self,
+        build: Builder,
+        config: MambaConfig,
+        w: LayerWeights,
+        grids: dict[str, Grid],
+        number: int,
+    ) -> None:
+        self.build, self.config, self.w = build, config, w
+        self.grids, self.number = grids, number
 
     def grid(self, name: str) -> Grid:
-        return self.grids[f"0.{name}"]
+        return self.grids[f"{self.number}.{name}"]
 
     def tensor(self, name: str, shape: tuple[int, ...], grid: Grid | None = None) -> int:
         return self.build.tensor(name, shape, grid or self.grid(name))
@@ -63,27 +96,19 @@ class _Unrolled:
         out = self.tensor(name, shape or self.build.tensors[a].shape)
         return self.build.add(op, (a, b), out)
 
-    def write(self) -> Model:
-        config, build = self.config, self.build
-        steps, classes = config.frames, config.classes
-        frames = self.tensor("frame", (steps, config.features), self.grids["frame"])
-        x = self.scan_input(frames)
+    def write(self, source: int) -> int:
+        build = self.build
+        x = self.scan_input(source)
         y = self.scan(x)
         skip = build.weight("w_skip", np.asarray(self.w.skip)[None])
         y = self.binary("ADD", "y", y, self.binary("MUL", "skip", x, skip))
-        gate = self.rows("gate", frames, self.w.z, self.w.z_bias)
+        gate = self.rows("gate", source, self.w.z, self.w.z_bias)
         gate = self.binary("MUL", "gate_silu", gate, self.unit(gate))
         gated = self.binary("MUL", "gated", y, gate)
-        logits = linear_operator(
-            build, "logits", gated, self.w.out, self.w.out_bias, self.grids["logits"], rows=steps
-        )
-        grid = Grid(build.scale(logits), 0, 16)
-        wide = build.add("QUANTIZE", (logits,), self.tensor("wide", (steps, classes), grid))
-        axis = build.constant("axis", DType.INT32, np.zeros(1, np.int32))
-        total = build.add(
-            "SUM", (wide, axis), self.tensor("total", (1, classes), grid), keep_dims=True
-        )
-        return finish_model(build, frames, total, StreamingOptions(in_place=False))
+        last = self.config.layers == 1
+        grid = self.grids["logits"] if last else self.grid("out")
+        bias = self.w.out_bias if last else None
+        return linear_operator(build, "out", gated, self.w.out, bias, grid, rows=self.config.frames)
 
     def scan_input(self, frames: int) -> int:
         """Projection, causal convolution over the zero-padded tail, SiLU: (T, d_inner)."""

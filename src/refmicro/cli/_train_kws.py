@@ -1,0 +1,150 @@
+"""`refmicro train kws-mamba`: keyword clips to an integer streaming model, with the table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from refmicro.zoo.training import TrainConfig
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the recipe."""
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="Speech Commands v2, unpacked (default: a corpus from espeak-ng and flite)",
+    )
+    data.add_argument("--labels", choices=("10", "12", "35"), default="10", help="set of classes")
+    data.add_argument("--speakers", type=int, default=480, help="of the synthesised corpus")
+    data.add_argument("--features", choices=("mfcc", "logmel"), default="mfcc")
+    data.add_argument("--coefficients", type=int, default=40, help="features a frame (default: 40)")
+    data.add_argument("--hop-ms", type=float, default=12.5, help="between frames (default: 12.5)")
+    model = parser.add_argument_group("model")
+    for name, value in _DIMENSIONS.items():
+        model.add_argument(f"--{name.replace('_', '-')}", type=int, default=value, metavar="N")
+    model.add_argument(
+        "--discretisation",
+        choices=("sigmoid", "exact", "elu", "power"),
+        default="sigmoid",
+        help="formulation of exp and softplus; TFLM runs sigmoid in int8 (default)",
+    )
+    train = parser.add_argument_group("training")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--epochs", type=int, default=20)
+    train.add_argument("--qat-epochs", type=int, default=6)
+    train.add_argument("--batch", type=int, default=64)
+    train.add_argument("--learning-rate", type=float, default=4e-3)
+    train.add_argument("--qat-learning-rate", type=float, default=6e-4)
+    train.add_argument("--percentile", type=float, default=99.9, help="clip of activations")
+    train.add_argument("--scan-percentile", type=float, default=99.9, help="clip of scan inputs")
+    result = parser.add_argument_group("result")
+    result.add_argument("--output", type=Path, metavar="DIR", help="checkpoints and models")
+    result.add_argument("--report", action="store_true", help="measure every strategy")
+    result.add_argument(
+        "--report-folder",
+        type=Path,
+        default=Path("docs/results"),
+        metavar="DIR",
+        help="where kws-mamba.md, .json and .png go (default: docs/results)",
+    )
+    result.add_argument(
+        "--clips", type=int, metavar="N", help="of the test split (default: all of them)"
+    )
+    result.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    parser.set_defaults(run=run)
+
+
+_DIMENSIONS = {
+    "d_model": 64,
+    "d_state": 16,
+    "d_conv": 4,
+    "expand": 2,
+    "dt_rank": 4,
+    "layers": 1,
+}
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the recipe; returns the exit code."""
+    from refmicro.cli._progress import progress_bar
+    from refmicro.zoo import kws
+
+    config = _config(args)
+    with progress_bar("training") as progress:
+        result = kws.build(
+            config,
+            data=args.data,
+            speakers=args.speakers,
+            folder=args.output,
+            say=lambda text: print(text, file=sys.stderr),
+            progress=progress,
+        )
+        document = kws.summary(result)
+        if args.report:
+            from refmicro.zoo import report
+
+            document = report.write_report(
+                result,
+                args.report_folder,
+                clips=args.clips,
+                say=lambda text: print(text, file=sys.stderr),
+                progress=progress,
+            )
+    if args.json:
+        sys.stdout.write(json.dumps(document) + "\n")
+    else:
+        _print(document)
+    return 0
+
+
+def _config(args: argparse.Namespace) -> TrainConfig:
+    from refmicro.errors import UsageError
+    from refmicro.zoo.features import FeatureConfig
+    from refmicro.zoo.mamba import MambaConfig
+    from refmicro.zoo.quantise import CalibrationConfig
+    from refmicro.zoo.speech_commands import LABELS, SAMPLE_RATE
+    from refmicro.zoo.training import TrainConfig
+
+    for name in (*_DIMENSIONS, "coefficients", "batch", "epochs", "speakers"):
+        if getattr(args, name) < 1:
+            raise UsageError(
+                f"--{name.replace('_', '-')} must be at least 1: {getattr(args, name)}"
+            )
+    hop = round(args.hop_ms * SAMPLE_RATE / 1000)
+    if not 80 <= hop <= SAMPLE_RATE:
+        raise UsageError(f"--hop-ms must be between 5 and 1000: {args.hop_ms}")
+    features = FeatureConfig(args.features, args.coefficients, 2 * hop, hop)
+    model = MambaConfig(
+        features=args.coefficients,
+        frames=features.frames,
+        classes=len(LABELS[args.labels]),
+        discretisation=args.discretisation,
+        **{name: getattr(args, name) for name in _DIMENSIONS},
+    )
+    return TrainConfig(
+        model=model,
+        features=features,
+        calibration=CalibrationConfig(args.percentile, args.scan_percentile),
+        labels=args.labels,
+        seed=args.seed,
+        epochs=args.epochs,
+        qat_epochs=args.qat_epochs,
+        batch=args.batch,
+        learning_rate=args.learning_rate,
+        qat_learning_rate=args.qat_learning_rate,
+    )
+
+
+def _print(document: dict[str, Any]) -> None:
+    for name, value in document["models"].items():
+        print(f"{name}\t{value}")
+    for name, accuracy in document["accuracy"].items():
+        low, high = 100 * accuracy["low"], 100 * accuracy["high"]
+        print(f"accuracy {name}\t{100 * accuracy['share']:.2f} % ({low:.2f} to {high:.2f})")
