@@ -33,6 +33,12 @@ def test_refused_models_are_refused_by_both(name):
     assert check.refused.tflm
 
 
+def test_lstm_multipliers_to_the_last_bit():
+    """Vector 12 of this seed meets an accumulator near a tie, see decision 0004."""
+    check = check_model(read_model(ALL["trained_lstm_int8"]), "lstm", count=16, seed=0)
+    assert check.equal
+
+
 def test_a_wrong_value_is_found_and_named(monkeypatch):
     model = read_model(ALL["hello_world_int8"])
     whole = interpreter._Context.set_output

@@ -10,6 +10,7 @@ from refmicro.ops.batch_matmul import macs
 from refmicro.program import prepare_model
 from refmicro.types import DType, TflmBuild
 from tests.ops.harness import compare, model_of, tensor
+from tests.ops.ties import distant_scales, telling_accumulators
 
 pytestmark = pytest.mark.oracle
 
@@ -172,3 +173,27 @@ def test_output_must_be_declared_as_computed():
 def test_macs_count_depth(adj_x):
     program = prepare_model(model((5, 2, 3), (3, 4), adj_x=adj_x), TflmBuild())
     assert macs(program.nodes[0][0].node) == 5 * 2 * 3 * 4
+
+
+def test_multiplier_to_the_last_bit():
+    bound, depth = 1 << 22, 300
+    a, b, _ = distant_scales(1.0)
+    c = float(np.float32(a * b * bound / 127))
+    wanted = telling_accumulators(a, b, c, bound, 126, 32)
+    # 127 * (q spread over the rows) + 1 * r makes every accumulator.
+    right = np.zeros((depth, wanted.size), np.int64)
+    for column, value in enumerate(wanted):
+        quotient, right[-1, column] = divmod(int(value), 127)
+        whole, rest = divmod(quotient, depth - 1)
+        right[:-1, column] = whole
+        right[:rest, column] += 1
+    left = np.full((1, 1, depth), 127, np.int8)
+    left[0, 0, -1] = 1
+    tensors = [
+        tensor(DType.INT8, (1, depth), scale=a),
+        tensor(DType.INT8, (depth, wanted.size), scale=b, data=right),
+    ]
+    out = tensor(DType.INT8, (1, wanted.size), scale=c)
+    table = {"adj_x": False, "adj_y": False}
+    one = model_of("BATCH_MATMUL", tensors, [out], table, options_type="BatchMatMulOptions")
+    compare(one, [left], expect="run")

@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refmicro.errors import InvalidModelError
 from refmicro.ops.fully_connected import macs
 from refmicro.program import prepare_model
 from refmicro.types import DType, TflmBuild
 from tests.ops.harness import compare, model_of, random_values, tensor
+from tests.ops.ties import distant_scales, telling_accumulators
 
 pytestmark = pytest.mark.oracle
 
@@ -34,6 +36,7 @@ def model(
     keep_num_dims=False,
     bias_range=2000,
     computed_bias=False,
+    more_options=None,
 ):
     """A FULLY_CONNECTED of `rows` rows."""
     sx, sw, so = scales
@@ -62,7 +65,11 @@ def model(
             data=None if computed_bias else rng.integers(-bias_range, bias_range, width),
         )
     out = tensor(x, (rows, width), scale=so if quantized else (), zero_point=zo)
-    options = {"fused_activation_function": activation, "keep_num_dims": keep_num_dims}
+    options = {
+        "fused_activation_function": activation,
+        "keep_num_dims": keep_num_dims,
+        **(more_options or {}),
+    }
     return model_of("FULLY_CONNECTED", [source, filt, b], [out], options, version=4)
 
 
@@ -182,6 +189,27 @@ def test_sums_beyond_int32_wrap():
     compare(sixteen, rows=8, expect="run")
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "expect"),
+    [
+        ("weights_format", 1, "run"),
+        ("weights_format", 2, "refuse"),
+        ("quantized_bias_type", 22, "run"),
+        ("quantized_bias_type", 23, "refuse"),
+    ],
+)
+def test_options_that_the_parser_checks(option, value, expect):
+    rng = np.random.default_rng(1)
+    compare(model(rng, 2, 8, 4, more_options={option: value}), expect=expect)
+
+
+@pytest.mark.parametrize("bias_type", [DType.INT64, DType.INT16, DType.UINT32])
+def test_bias_of_another_type_would_be_misread(bias_type):
+    rng = np.random.default_rng(1)
+    with pytest.raises(InvalidModelError, match="bias must be int32"):
+        prepare_model(model(rng, 2, 8, 4, bias_type=bias_type), TflmBuild.wheel())
+
+
 def test_hybrid_is_refused():
     rng = np.random.default_rng(1)
     compare(model(rng, 2, 8, 4, x=DType.FLOAT32, w=DType.INT8, bias=False), expect="refuse")
@@ -200,3 +228,14 @@ def test_bias_scale_must_agree():
 def test_macs_count_every_row(rows, depth, width):
     program = prepare_model(model(np.random.default_rng(0), rows, depth, width), TflmBuild())
     assert macs(program.nodes[0][0].node) == rows * depth * width
+
+
+def test_multiplier_to_the_last_bit():
+    a, b, c = distant_scales(0.0005)
+    bias = telling_accumulators(a, b, c, 1 << 26, 32000, 64)
+    width = bias.size
+    x = tensor(DType.INT16, (1, 1), scale=a)
+    w = tensor(DType.INT8, (width, 1), scale=b, data=np.zeros((width, 1)))
+    offsets = tensor(DType.INT32, (width,), scale=a * b, data=bias)
+    out = tensor(DType.INT16, (1, width), scale=c)
+    compare(model_of("FULLY_CONNECTED", [x, w, offsets], [out], {}, version=4), expect="run")

@@ -10,6 +10,7 @@ from refmicro.ops.svdf import macs
 from refmicro.program import prepare_model
 from refmicro.types import DType, TflmBuild
 from tests.ops.harness import compare, model_of, tensor
+from tests.ops.ties import distant_scales, telling_accumulators
 
 pytestmark = pytest.mark.oracle
 
@@ -170,3 +171,22 @@ def test_malformed(changes, match):
 def test_macs_count_features_and_time():
     program = prepare_model(model(np.random.default_rng(0), rows=2), TflmBuild())
     assert macs(program.nodes[0][0].node) == 2 * (6 * 5 + 6 * 4)
+
+
+def test_last_multiplier_to_the_last_bit():
+    bound = 1 << 22
+    state, time, _ = distant_scales(1.0)
+    out = float(np.float32(state * time * bound / 127))
+    bias = telling_accumulators(state, time, out, bound, 126, 32)
+    units = bias.size
+    offsets = tensor(DType.INT32, (units,), scale=state * time, data=bias)
+    one = model(
+        np.random.default_rng(0),
+        filters=units,
+        rank=1,
+        scales=(0.1, 0.02, time, state, out),
+        points=(0, 0, 0),
+        replace=(3, offsets),
+    )
+    silent = np.zeros((1, 1, 5), np.int8)
+    compare(one, [silent], expect="run")

@@ -13,7 +13,26 @@ import numpy as np
 
 from refmicro import _gemm
 from refmicro.ops._requantize import Requantizer, largest_magnitude
+from refmicro.ops._spec import PrepareContext
 from refmicro.types import DType, Tensor
+
+LAST_TENSOR_TYPE = 22
+"""The highest code of the schema's `TensorType` that TFLM's parser knows (FLOAT8_E5M2)."""
+
+
+def require_type_option(ctx: PrepareContext, name: str) -> None:
+    """An option that names a type; the parser refuses a number that names none."""
+    value = ctx.options.get(name, 0)
+    ctx.require(0 <= value <= LAST_TENSOR_TYPE, f"option {name} must name a tensor type", value)
+
+
+def require_bias(ctx: PrepareContext, bias: Tensor | None, channels: int, *dtypes: DType) -> None:
+    """A bias has one value a channel, of a type that TFLM then reads without looking."""
+    if bias is None:
+        return
+    names = " or ".join(str(dtype) for dtype in dtypes)
+    ctx.require_shape(bias.dtype in dtypes, f"bias must be {names}", bias.dtype)
+    ctx.require_shape(bias.elements >= channels, f"bias must have {channels} values", bias.elements)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 Shapes: a (..., M, K), or (..., K, M) where `adj_x`; b (..., K, N), or (..., N, K) where `adj_y`;
 2 to 5 dimensions; leading dimensions broadcast; output (..., M, N). Both may be computed.
 Quantization: int8, int16 with zero points 0 and int64 sums, float32. The multiplier comes from a
-float32 product of scales. No activation.
+double product of scales (decision 0004). No activation.
 Persistent: 28 bytes for quantized types; a transposed copy of a where `adj_x` and of b where not
 `adj_y`, each with its dimensions (4 + 4 * rank) and a `TfLiteEvalTensor`; 4 + 4 * rank for the
 output's dimensions, which TFLM computes and writes.
@@ -22,7 +22,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from refmicro import _gemm
-from refmicro.fixedpoint import f32
 from refmicro.ops._requantize import (
     Requantizer,
     largest_magnitude,
@@ -103,9 +102,7 @@ def _requantizer(ctx: PrepareContext, left: Tensor, right: Tensor, output: Tenso
         require_zero_point(ctx, what, tensor)
     ctx.require_shape(output.scale > 0, "output must have a scale above 0", output.scale)
     wide = left.dtype is DType.INT16
-    multiplier, shift = multiplier_pair(
-        ctx, f32(left.scale * right.scale) / output.scale, wide=wide
-    )
+    multiplier, shift = multiplier_pair(ctx, left.scale * right.scale / output.scale, wide=wide)
     limits = INTEGER_LIMITS[output.dtype]
     pair = (multiplier,), (shift,)
     return Requantizer(*pair, output.zero_point, *limits, output.dtype.numpy, wide)

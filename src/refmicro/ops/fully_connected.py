@@ -5,7 +5,8 @@ Shapes: input of any shape with R * accum_depth elements, filter (output_depth, 
 then is an activation and each row of a batch has its own.
 Quantization: int8 with int8 or int4 filter and int32 bias; int16 with int8 filter and int32 or
 int64 bias; float32. A filter with more than one scale is per-channel, its zero points are not used.
-The per-tensor multiplier comes from a float32 product of scales, per-channel ones from doubles.
+All multipliers come from double products of scales; sources of before October 2026 take a float32
+product for the per-tensor one (decision 0004).
 Scratch: an int4 filter is unpacked, one byte an element.
 Persistent: per-channel, 4 bytes a channel twice.
 Differs: sums that overflow int32 wrap; C++ leaves them undefined, TFLM's builds wrap too. Zero
@@ -23,15 +24,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from refmicro import _gemm
-from refmicro.fixedpoint import f32
 from refmicro.ops._activation import float_range
-from refmicro.ops._product import Product
+from refmicro.ops._product import Product, require_bias, require_type_option
 from refmicro.ops._requantize import Requantizer, prepare_requantizer, require_zero_point
 from refmicro.ops._spec import EvalContext, Node, OpData, OpSpec, PrepareContext
 from refmicro.types import DType, Tensor
 
 _BIAS_INT32 = 2
 """`quantized_bias_type` is a TensorType; FLOAT32 (0) is its default and means: not given."""
+
+_WEIGHTS_FORMATS = (0, 1)
+"""Both are read alike."""
+
+_BIASES = {
+    DType.FLOAT32: (DType.FLOAT32,),
+    DType.INT8: (DType.INT32,),
+    DType.INT16: (DType.INT32, DType.INT64),
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,12 @@ class FullyConnected(Product):
 
 def prepare(ctx: PrepareContext) -> FullyConnected:
     """Check types and shapes, derive multipliers."""
+    require_type_option(ctx, "quantized_bias_type")
+    ctx.require(
+        ctx.options.get("weights_format", 0) in _WEIGHTS_FORMATS,
+        "the weights format must be DEFAULT or SHUFFLED4x16INT8",
+        ctx.options.get("weights_format", 0),
+    )
     x, w = ctx.input(0), ctx.input(1)
     bias = ctx.optional_input(2)
     output = ctx.output(0)
@@ -97,18 +112,7 @@ def _check_shapes(
         f"input must hold {rows} rows of {depth} values",
         f"{x.elements} values",
     )
-    if bias is not None:
-        ctx.require_shape(
-            bias.elements >= output.shape[-1],
-            "bias must have a value for each output channel",
-            f"{bias.elements} values",
-        )
-        allowed = {
-            DType.FLOAT32: (DType.FLOAT32,),
-            DType.INT8: (DType.INT32,),
-            DType.INT16: (DType.INT32, DType.INT64),
-        }[x.dtype]
-        ctx.require_type(f"bias of {x.dtype} input", bias, *allowed)
+    require_bias(ctx, bias, output.shape[-1], *_BIASES[x.dtype])
 
 
 def _requantizer(
@@ -154,8 +158,7 @@ def _int32_accumulator(ctx: PrepareContext, bias: Tensor | None) -> bool:
 def _per_tensor_multiplier(
     ctx: PrepareContext, x: Tensor, w: Tensor, bias: Tensor | None, output: Tensor
 ) -> float:
-    """`GetQuantizedConvolutionMultipler`: a double product where there is a bias to check against,
-    and then a float32 product of the scales, which is the one that counts."""
+    """`GetQuantizedConvolutionMultipler`, with the bias's scale checked where there is one."""
     if bias is not None:
         difference = abs(x.scale * w.scale - bias.scale)
         ctx.require(
@@ -163,7 +166,7 @@ def _per_tensor_multiplier(
             "bias scale must be close to input scale * filter scale",
             f"{bias.scale} against {x.scale * w.scale}",
         )
-    return f32(x.scale * w.scale) / output.scale
+    return x.scale * w.scale / output.scale
 
 
 def evaluate(ctx: EvalContext, data: FullyConnected) -> None:

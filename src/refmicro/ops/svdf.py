@@ -5,8 +5,8 @@ output[u] = clamp(requantize2(sum over the rank of W_time (state - zs) + bias[u]
 Shapes: input (N, input size), feature weights (F, input size), time weights (F, memory), bias (F /
 rank), state (N, F * memory), output (N, F / rank).
 Quantization: int8 input, output and feature weights, int32 bias, time weights and state both int8
-or both int16; float32. Weights are symmetric. Both multipliers come from float32 products. Integers
-have no activation; float32 has any, TANH and SIGN_BIT too.
+or both int16; float32. Weights are symmetric. Both multipliers come from doubles (decision 0004).
+Integers have no activation; float32 has any, TANH and SIGN_BIT too.
 Scratch: 4 bytes for each value of the state's last step; for integers 4 more an output.
 Differs: bias must be there, TFLM would crash; computed weights are refused; time weights and state
 of different types are refused, TFLM would write beyond the state. Which NaN a float is, is not
@@ -23,7 +23,6 @@ import numpy as np
 
 from refmicro import _gemm
 from refmicro._jit import jit
-from refmicro.fixedpoint import f32
 from refmicro.ops import _activation as activation
 from refmicro.ops._libm import tanhf
 from refmicro.ops._product import Product
@@ -157,20 +156,20 @@ def _check_types(ctx: PrepareContext, x: Tensor, *tensors: Tensor) -> None:
 
 
 def _quantized(ctx: PrepareContext, x: Tensor, *tensors: Tensor) -> tuple[Product, Requantizer]:
-    """The product over features, and the last requantization; products of scales are float32."""
+    """The product over features, and the last requantization."""
     feature, time, bias, state, output = tensors
     for what, tensor in (("input", x), ("state", state), ("output", output)):
         require_zero_point(ctx, what, tensor)
     for what, tensor in (("state", state), ("output", output)):
         ctx.require_shape(tensor.scale > 0, f"{what} must have a scale above 0", tensor.scale)
-    time_scale = f32(state.scale * time.scale)
+    time_scale = state.scale * time.scale
     ctx.require(
         abs(bias.scale - time_scale) < _BIAS_DIFFERENCE_MAX,
         "bias scale must be close to state scale * time weights scale",
         f"{bias.scale} against {time_scale}",
     )
-    first = multiplier_pair(ctx, f32(f32(x.scale * feature.scale) / state.scale))
-    second = multiplier_pair(ctx, f32(time_scale / output.scale))
+    first = multiplier_pair(ctx, x.scale * feature.scale / state.scale)
+    second = multiplier_pair(ctx, time_scale / output.scale)
     filters = feature.shape[0]
     limits = INTEGER_LIMITS[state.dtype]
     columns = Requantizer((first[0],), (first[1],), 0, *limits, state.dtype.numpy)
@@ -220,7 +219,8 @@ def _step_float(data: Svdf, x: np.ndarray, state: np.ndarray) -> np.ndarray:
     zeros = np.zeros((1, data.filters), np.float32)
     state[:, :, -1] = _gemm.float_matmul(x[None], weights, zeros, _INFINITE)[0]
     out = np.empty((x.shape[0], data.filters // data.rank), np.float32)
-    _sum_over_time(state, data.time_weights.array(), data.bias.array(), data.rank, out)
+    bias = data.bias.array().reshape(-1)
+    _sum_over_time(state, data.time_weights.array(), bias, data.rank, out)
     return _activate(data.activation, out)
 
 

@@ -7,8 +7,8 @@ states with N * S values, output as the input but S wide. Peepholes, projection 
 refused.
 Quantization: int8 input, output and hidden state with int32 biases, or int16 with int64 biases; in
 both int8 weights and int16 cell state whose scale is taken as a power of two; or float32. Weights
-have one scale each; their multipliers come from float32 products of scales, those between gates
-from doubles. Gates work at 2^-12 before and 2^-15 after their function.
+have one scale each; all multipliers come from double products of scales (decision 0004). Gates work
+at 2^-12 before and 2^-15 after their function.
 Scratch: four buffers of N * S values of the cell state's type.
 Differs: CMSIS-NN starts every invocation from a zero cell state; this is the reference kernel. A
 cell gate activation other than TANH leaves the gate as it is, as TFLM's release builds do. Sums
@@ -26,7 +26,6 @@ from functools import cached_property
 import numpy as np
 
 from refmicro import _gemm
-from refmicro.fixedpoint import f32
 from refmicro.ops import _activation as activation
 from refmicro.ops._activation import float_range
 from refmicro.ops._fixed_functions import checked_log2, sigmoid_table
@@ -252,7 +251,7 @@ def _gates(
             ctx.require_shape(
                 scales <= 1, "weights must have one scale: TFLM reads no other", f"{scales} scales"
             )
-            pair = multiplier_pair(ctx, f32(x.scale * w.scale) / _GATE_INPUT_SCALE, wide=_wide(x))
+            pair = multiplier_pair(ctx, x.scale * w.scale / _GATE_INPUT_SCALE, wide=_wide(x))
             pairs += [pair] * width
         limits = INTEGER_LIMITS[DType.INT16]
         columns = zip(*pairs, strict=True)
