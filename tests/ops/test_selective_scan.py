@@ -18,6 +18,9 @@ from refmicro.model.reader import parse_model
 from refmicro.model.writer import write_model
 from refmicro.ops._spec import Refused
 from refmicro.ops.selective_scan import (
+    DRIVEN,
+    SKIP,
+    UNIT,
     Product,
     Scan,
     Step,
@@ -86,7 +89,7 @@ def random_scan(
     steps: int = 1,
     channels: int = 5,
     size: int = 4,
-    skip: bool = True,
+    flags: int = SKIP,
     gate: bool = True,
     many: bool = False,
     fresh: bool = False,
@@ -106,7 +109,7 @@ def random_scan(
         int(rng.integers(-9, 9)),
         table(),
         table() if gate else (),
-        skip,
+        flags,
         tuple(random_step(rng, bits, fresh and index == 0) for index in range(count)),
     )
 
@@ -123,7 +126,7 @@ def model_of_scan(
 
     rows = 1 if shared_a else channels
     a = i8(rows, size, data=rng.integers(-128, 128, (rows, size)))
-    d = i8(channels, data=rng.integers(-128, 128, channels)) if scan.has_skip else None
+    d = i8(channels, data=rng.integers(-128, 128, channels)) if scan.flags & SKIP else None
     z = i8(steps, channels) if scan.gate else None
     dtype = DType.INT8 if scan.state_bits == 8 else DType.INT16
     point = 17 if scan.state_bits == 8 else 0
@@ -192,10 +195,10 @@ def test_equal_in_tflm(bits: int, steps: int, state: str) -> None:
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("bits", [8, 16])
-@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("flags", [0, SKIP, DRIVEN, UNIT, DRIVEN | UNIT])
 @pytest.mark.parametrize("gate", [False, True])
-def test_optional_inputs(bits: int, skip: bool, gate: bool) -> None:
-    scan = random_scan(3, bits=bits, skip=skip, gate=gate)
+def test_optional_inputs(bits: int, flags: int, gate: bool) -> None:
+    scan = random_scan(3, bits=bits, flags=flags, gate=gate)
     compare(model_of_scan(scan, shared_a=True))
 
 
@@ -225,7 +228,7 @@ def test_random_parameters(
         steps=steps,
         channels=channels,
         size=size,
-        skip=bool(seed & 1),
+        flags=(0, SKIP, DRIVEN, UNIT)[seed >> 8 & 3],
         gate=bool(seed & 2),
         many=bool(seed & 4),
         fresh=bool(seed & 8),
@@ -264,6 +267,12 @@ def test_options_come_back(bits: int) -> None:
     assert decode_options(data) == scan
     assert len(data) == 32 + 2 * 256 * bits // 8 + 3 * set_bytes(bits)
     assert len(data) % 4 == 0
+
+
+@pytest.mark.parametrize("flags", [16, SKIP | UNIT])
+def test_unknown_flags_are_refused(flags: int) -> None:
+    with pytest.raises(Refused, match="flags"):
+        decode_options(encode_options(dataclasses.replace(random_scan(6), flags=flags)))
 
 
 @pytest.mark.parametrize("length", [0, 4, 31, 32, 200, -4])

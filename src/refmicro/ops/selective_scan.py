@@ -6,10 +6,10 @@ For each step t and channel d, with s(t, d) = delta_table[delta[t, d]]:
     h[d, n]  = decay[n] * h[d, n] + (s * u[t, d]) * B[t, n]
     y[t, d]  = (sum_n h[d, n] * C[t, n] + D[d] * u[t, d]) * gate_table[z[t, d]]
 
-Every product and sum is requantized as the stock operator does that it stands for, so that the
-operator with an int8 state is bit-identical to a chain of MUL, ADD, FULLY_CONNECTED and int8
-functions. With an int16 state all that lies between the int8 inputs and the int8 output has 16
-bits, which no stock operators do.
+D may be 1 (`UNIT`), and u may be what others call s * u (`DRIVEN`). Every product and sum is
+requantized as the stock operator does that it stands for, so that the operator with an int8 state
+is bit-identical to a chain of MUL, ADD, FULLY_CONNECTED and int8 functions. With an int16 state all
+that lies between the int8 inputs and the int8 output has 16 bits, which no stock operators do.
 
 Inputs: u, delta (T * D elements), A (D * N, or N for all channels), B, C (T * N), D (D elements or
 absent), z (T * D or absent), state (D * N or absent). The state is read; a variable tensor is
@@ -44,8 +44,8 @@ from refmicro.types import DType, Tensor
 MAGIC = 0x31435353
 """The first four bytes of the options, `SSC1`."""
 
-SKIP, GATE = 1, 2
-"""Flags: there is a D; there is a z."""
+SKIP, GATE, DRIVEN, UNIT = 1, 2, 4, 8
+"""Flags: there is a D; there is a z; u takes the place of s * u; u is added without a factor."""
 
 FRESH = 1
 """Flag of a step: what was in the state does not count, h = (s * u) * B."""
@@ -107,11 +107,11 @@ class Step:
         argument: s * A.
         decay: the function of it, 256 int8 results or 513 int16 ones in units of 2^-15.
         keep: decay * h; of an int16 state unused, decay * h is then rounded to the state's unit.
-        drive: s * u.
+        drive: s * u; unused with `DRIVEN`.
         input: drive * B.
         update: the sum of both; of an int16 state unused, both then have the state's unit.
         output: sum of h * C.
-        skip: u * D.
+        skip: u * D; with `UNIT` u * 1 for an int16 state, else unused.
         total: output + skip; of an int16 state unused, both then have one unit.
         gate: total * gate; with an int16 state also where there is no z, with 1 for the gate.
         fresh: whether the step forgets the state.
@@ -140,7 +140,7 @@ class Scan:
         start: first value of an absent state.
         delta: 256 values of the function of delta, int8 or int16.
         gate: the same of z; empty where there is none.
-        has_skip: whether there is a D.
+        flags: `SKIP`, `DRIVEN` and `UNIT`; `GATE` follows from the table.
         sets: one `Step` for all steps, or one for each.
     """
 
@@ -151,8 +151,13 @@ class Scan:
     start: int
     delta: tuple[int, ...]
     gate: tuple[int, ...]
-    has_skip: bool
+    flags: int
     sets: tuple[Step, ...]
+
+    @property
+    def all_flags(self) -> int:
+        """The flags as the options hold them."""
+        return self.flags | (GATE if self.gate else 0)
 
 
 def encode_options(scan: Scan) -> bytes:
@@ -166,7 +171,6 @@ def encode_options(scan: Scan) -> bytes:
     """
     width = scan.state_bits // 8
     kind = {1: "b", 2: "h"}[width]
-    flags = (SKIP if scan.has_skip else 0) | (GATE if scan.gate else 0)
     parts = [
         struct.pack(
             f"<{_HEADER_WORDS}i",
@@ -177,7 +181,7 @@ def encode_options(scan: Scan) -> bytes:
             scan.size,
             len(scan.sets),
             scan.start,
-            flags,
+            scan.all_flags,
         ),
         struct.pack(f"<{len(scan.delta)}{kind}", *scan.delta),
         struct.pack(f"<{len(scan.gate)}{kind}", *scan.gate),
@@ -234,6 +238,8 @@ def decode_options(data: bytes) -> Scan:
         raise Refused(f"T, D and N must be between 1 and {MAX_SIZE - 1}", found, malformed=True)
     if sets not in (1, steps):
         raise Refused("there must be one set of parameters, or T", str(sets), malformed=True)
+    if flags & ~(SKIP | GATE | DRIVEN | UNIT) or (flags & SKIP and flags & UNIT):
+        raise Refused("flags must be known and make sense", f"{flags:#x}", malformed=True)
     tables = 2 if flags & GATE else 1
     width, place = bits // 8, 4 * _HEADER_WORDS
     want = place + tables * 256 * width + sets * set_bytes(bits)
@@ -250,7 +256,7 @@ def decode_options(data: bytes) -> Scan:
         start,
         values[0],
         values[1] if flags & GATE else (),
-        bool(flags & SKIP),
+        flags & ~GATE,
         tuple(_decode_set(data, place + i * set_bytes(bits), bits) for i in range(sets)),
     )
 
@@ -305,9 +311,9 @@ class Prepared:
     def sizes(self) -> np.ndarray:
         """Steps, channels, size, steps of a set, flags, stride of A."""
         scan = self.scan
-        flags = (SKIP if scan.has_skip else 0) | (GATE if scan.gate else 0)
         stride = 0 if self.shared_a else scan.size
         many = int(len(scan.sets) > 1)
+        flags = scan.all_flags
         return np.array([scan.steps, scan.channels, scan.size, many, flags, stride], np.int64)
 
 
@@ -327,7 +333,7 @@ def prepare(ctx: PrepareContext) -> Prepared:
         "C": (c, steps * size),
         "y": (node.outputs[0], steps * channels),
     }
-    if scan.has_skip:
+    if scan.flags & SKIP:
         wanted["D"] = (skip, channels)
     if scan.gate:
         wanted["z"] = (z, steps * channels)
@@ -335,7 +341,7 @@ def prepare(ctx: PrepareContext) -> Prepared:
         _check(ctx, name, tensor, DType.INT8, count)
     ctx.require(a is not None and a.dtype is DType.INT8, "A must be int8", a and a.dtype)
     ctx.require(a.elements in (size, channels * size), "A must have D * N or N values", a.elements)
-    ctx.require(skip is None or scan.has_skip, "D must be absent without its flag", "D")
+    ctx.require(skip is None or bool(scan.flags & SKIP), "D must be absent without its flag", "D")
     ctx.require(z is None or bool(scan.gate), "z must be absent without its flag", "z")
     dtype = DType.INT8 if scan.state_bits == 8 else DType.INT16
     if state is not None:
@@ -474,7 +480,9 @@ def _scan_int8(
                 at = step * channels + channel
                 x = np.int64(u[row * many[0], at])
                 s = delta_table[np.int64(delta[row * many[1], at]) + 128]
-                drive = _product(s, x, words, p, _DRIVE)
+                drive = x
+                if not sizes[4] & DRIVEN:
+                    drive = _product(s, x, words, p, _DRIVE)
                 total = 0
                 for n in range(size):
                     place = channel * size + n
@@ -495,6 +503,8 @@ def _scan_int8(
                 if sizes[4] & SKIP:
                     weight = np.int64(skip[row * many[5], channel])
                     out = _sum(out, _product(x, weight, words, p, _SKIP), words, p, _TOTAL)
+                if sizes[4] & UNIT:
+                    out = _sum(out, x, words, p, _TOTAL)
                 if sizes[4] & GATE:
                     gate = gate_table[np.int64(z[row * many[6], at]) + 128]
                     out = _product(out, gate, words, p, _GATE)
@@ -514,7 +524,9 @@ def _scan_int16(
                 at = step * channels + channel
                 x = np.int64(u[row * many[0], at])
                 s = delta_table[np.int64(delta[row * many[1], at]) + 128]
-                drive = _product(s, x, words, p, _DRIVE)
+                drive = x
+                if not sizes[4] & DRIVEN:
+                    drive = _product(s, x, words, p, _DRIVE)
                 total = 0
                 for n in range(size):
                     place = channel * size + n
@@ -532,8 +544,10 @@ def _scan_int16(
                     state[row, place] = h
                     total += h * (np.int64(c[row * many[4], step * size + n]) + words[p, 41])
                 out = _rescaled(total, words, p, _OUTPUT)
-                if sizes[4] & SKIP:
-                    weight = np.int64(skip[row * many[5], channel])
+                if sizes[4] & (SKIP | UNIT):
+                    weight = np.int64(1)
+                    if sizes[4] & SKIP:
+                        weight = np.int64(skip[row * many[5], channel])
                     out = clamp(out + _product(x, weight, words, p, _SKIP), -32768, 32767)
                 gate = np.int64(1)
                 if sizes[4] & GATE:

@@ -182,6 +182,7 @@ class Shapes:
             "FULLY_CONNECTED": self._fully_connected,
             "RESHAPE": self._reshape,
             "READ_VARIABLE": self._free,
+            "SELECTIVE_SCAN": self._free,
             "ASSIGN_VARIABLE": self._free,
             "CONCATENATION": self._concatenation,
             "STRIDED_SLICE": self._strided_slice,

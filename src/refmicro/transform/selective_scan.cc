@@ -101,6 +101,8 @@ enum Output { kY, kNewState };
 constexpr int32_t kMagic = 0x31435353;
 constexpr int32_t kHasSkip = 1;
 constexpr int32_t kHasGate = 2;
+constexpr int32_t kDriven = 4;  // u takes the place of the product of delta and u
+constexpr int32_t kUnit = 8;    // u is added without a factor
 constexpr int32_t kFresh = 1;
 constexpr int32_t kSizeLimit = 1 << 16;
 constexpr int kSumShift = 20;
@@ -233,7 +235,7 @@ void ScanChannel(const Options& options, const Tensors& x, int32_t channel, cons
     const int32_t place = t * header.channels + channel;
     const int32_t u = x.u[place];
     const int32_t s = options.DeltaTable<int8_t>()[x.delta[place] + 128];
-    const int32_t drive = Multiply(step.drive, s, u);
+    const int32_t drive = (header.flags & kDriven) ? u : Multiply(step.drive, s, u);
     const int8_t* const b = x.b + t * header.size;
     const int8_t* const c = x.c + t * header.size;
     int32_t sum = 0;
@@ -250,6 +252,8 @@ void ScanChannel(const Options& options, const Tensors& x, int32_t channel, cons
     int32_t out = Finish(step.output, sum);
     if (x.skip != nullptr) {
       out = Add(step.total, out, Multiply(step.skip, u, x.skip[channel]));
+    } else if (header.flags & kUnit) {
+      out = Add(step.total, out, u);
     }
     if (x.z != nullptr) {
       out = Multiply(step.gate, out, options.GateTable<int8_t>()[x.z[place] + 128]);
@@ -269,7 +273,7 @@ void ScanChannel(const Options& options, const Tensors& x, int32_t channel, cons
     const int32_t place = t * header.channels + channel;
     const int32_t u = x.u[place];
     const int32_t s = options.DeltaTable<int16_t>()[x.delta[place] + 128];
-    const int32_t drive = Multiply(step.drive, s, u);
+    const int32_t drive = (header.flags & kDriven) ? u : Multiply(step.drive, s, u);
     const int8_t* const b = x.b + t * header.size;
     const int8_t* const c = x.c + t * header.size;
     int32_t sum = 0;
@@ -287,8 +291,9 @@ void ScanChannel(const Options& options, const Tensors& x, int32_t channel, cons
     }
     h = new_h;
     int32_t out = Finish(step.output, sum);
-    if (x.skip != nullptr) {
-      out = Clamp(out + Multiply(step.skip, u, x.skip[channel]), -32768, 32767);
+    if (x.skip != nullptr || (header.flags & kUnit)) {
+      const int32_t weight = x.skip == nullptr ? 1 : x.skip[channel];
+      out = Clamp(out + Multiply(step.skip, u, weight), -32768, 32767);
     }
     const int32_t gate =
         x.z == nullptr ? 1 : options.GateTable<int16_t>()[x.z[place] + 128];

@@ -1,0 +1,257 @@
+"""What a subgraph computes, seen as values: each is written once and named by one number.
+
+Variable tensors and tensors that several operators write get a new number for each write, so that a
+pattern may be looked for without thinking of order. Operators that only move elements are seen
+through: a value is then a choice of elements of another one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from refmicro.model.graph import Operator, Subgraph
+from refmicro.transform._draft import Draft, same_values
+from refmicro.transform._shapes import UNARY
+from refmicro.transform._tables import constant_results, table_of
+from refmicro.types import NO_QUANTIZATION, DType, Tensor
+
+MOVES = {
+    "EXPAND_DIMS": 0,
+    "RESHAPE": 0,
+    "SLICE": 0,
+    "SPLIT": 1,
+    "SPLIT_V": 0,
+    "SQUEEZE": 0,
+    "STRIDED_SLICE": 0,
+    "TRANSPOSE": 0,
+    "UNPACK": 0,
+}
+"""Operators that choose and order elements of one input, and the slot of it."""
+
+JOINS = frozenset({"CONCATENATION", "PACK"})
+"""Operators that put several values into one."""
+
+WITH_SCALAR = frozenset({"ADD", "MUL", "SUB", "MAXIMUM", "MINIMUM"})
+"""Operators of two inputs that are functions of one value where the other is a constant."""
+
+_EXACT_IN_FLOAT32 = 1 << 24
+
+
+@dataclass
+class Values:
+    """A subgraph in single assignment.
+
+    Attributes:
+        graph: a draft of it; operators keep their places, tensors their numbers.
+        variable: the variable tensor behind a number that stands for one of its writes.
+        final: the number of the last write of each tensor that has numbers of its own.
+    """
+
+    graph: Draft
+    variable: dict[int, int]
+    final: dict[int, int]
+    _views: dict[int, tuple[int, np.ndarray]] = field(default_factory=dict)
+    _moved: dict[int, list[np.ndarray] | None] = field(default_factory=dict)
+
+    @staticmethod
+    def of(subgraph: Subgraph) -> Values:
+        """The values of a subgraph."""
+        draft = Draft.of(subgraph)
+        variable: dict[int, int] = {}
+        current: dict[int, int] = {}
+        for number, op in enumerate(draft.operators):
+            inputs = tuple(current.get(i, i) for i in op.inputs)
+            outputs = []
+            for index in op.outputs:
+                item = draft.tensors[index]
+                if item.is_variable or len(draft.writers[index]) > 1:
+                    copy = dataclasses.replace(item, is_variable=False)
+                    current[index] = draft.add_tensor(copy)
+                    variable[current[index]] = index
+                outputs.append(current.get(index, index))
+            draft.operators[number] = dataclasses.replace(op, inputs=inputs, outputs=tuple(outputs))
+        draft.outputs = tuple(current.get(i, i) for i in draft.outputs)
+        draft.index()
+        return Values(draft, variable, current)
+
+    def tensor(self, value: int) -> Tensor:
+        """Type, shape and quantization of a value."""
+        return self.graph.tensors[value]
+
+    def operator(self, value: int) -> tuple[int, Operator] | None:
+        """The operator that computes a value, with its place."""
+        number = self.graph.producer(value)
+        return None if number is None else (number, self.graph.operators[number])
+
+    def named(self, value: int, *names: str) -> tuple[int, Operator] | None:
+        """The same if it has one of these names."""
+        found = self.operator(value)
+        return found if found is not None and found[1].name in names else None
+
+    def view(self, value: int) -> tuple[int, np.ndarray]:
+        """The value that another one is made of, and which elements of it, in which shape."""
+        if value not in self._views:
+            self._views[value] = self._view(value)
+        return self._views[value]
+
+    def _view(self, value: int) -> tuple[int, np.ndarray]:
+        item = self.tensor(value)
+        whole = value, np.arange(item.elements).reshape(item.shape)
+        found = self.named(value, *MOVES)
+        if found is None:
+            return whole
+        number, op = found
+        source = op.inputs[MOVES[op.name]]
+        moved = self._moves(number, op, source)
+        if moved is None or not same_values(self.tensor(source), item):
+            return whole
+        base, index = self.view(source)
+        return base, index.reshape(-1)[moved[op.outputs.index(value)]].reshape(item.shape)
+
+    def _moves(self, number: int, op: Operator, source: int) -> list[np.ndarray] | None:
+        """Which elements of its input an operator's outputs hold; refmicro is asked with their
+        numbers in place of their values."""
+        if number not in self._moved:
+            self._moved[number] = self._numbered(op, {source: 0})
+        return self._moved[number]
+
+    def joined(self, op: Operator) -> np.ndarray | None:
+        """Where the elements of a join's inputs, counted through, end up in its output."""
+        starts, start = {}, 0
+        for index in op.inputs:
+            if index in starts:
+                return None
+            starts[index] = start
+            start += self.tensor(index).elements
+        results = self._numbered(op, starts)
+        return None if results is None else results[0]
+
+    def _numbered(self, op: Operator, starts: dict[int, int]) -> list[np.ndarray] | None:
+        tensors = list(self.graph.tensors)
+        for index, start in starts.items():
+            item = tensors[index]
+            if start + item.elements > _EXACT_IN_FLOAT32:
+                return None
+            counted = np.arange(start, start + item.elements, dtype=np.float32)
+            tensors[index] = _as_float(item, counted.tobytes())
+        for index in op.outputs:
+            tensors[index] = _as_float(tensors[index], None)
+        results = constant_results(tensors, op)
+        return None if results is None else [array.astype(np.int64) for array in results]
+
+    def alias(self, value: int) -> int:
+        """The value that this one is an exact copy of, itself where it is none."""
+        base, index = self.view(value)
+        if index.size == self.tensor(base).elements and _counts(index):
+            return base
+        return value
+
+    def copies(self, value: int) -> set[int]:
+        """The value and all exact copies of it."""
+        found, queue = {value}, [value]
+        while queue:
+            for number, _ in self.graph.readers.get(queue.pop(), ()):
+                for index in self.graph.operators[number].outputs:
+                    if index not in found and self.alias(index) == self.alias(value):
+                        found.add(index)
+                        queue.append(index)
+        return found
+
+    def readers(self, value: int) -> list[tuple[int, Operator]]:
+        """The operators that read a value or a copy of it, those that copy left out."""
+        copies = self.copies(value)
+        found = {}
+        for index in copies:
+            for number, _ in self.graph.readers.get(index, ()):
+                op = self.graph.operators[number]
+                if not any(output in copies for output in op.outputs):
+                    found[number] = op
+        return sorted(found.items())
+
+    def is_output(self, value: int) -> bool:
+        """Whether a value or a copy of it leaves the subgraph, or stays in a variable."""
+        copies = self.copies(value)
+        kept = {self.final[variable] for variable in self.final}
+        return bool(copies & (set(self.graph.outputs) | kept))
+
+    def descendants(self, values: set[int]) -> set[int]:
+        """All values that depend on some, those included."""
+        found = set(values)
+        queue = list(values)
+        while queue:
+            for number, _ in self.graph.readers.get(queue.pop(), ()):
+                for index in self.graph.operators[number].outputs:
+                    if index not in found:
+                        found.add(index)
+                        queue.append(index)
+        return found
+
+    def function(self, value: int) -> Function:
+        """The longest chain of operators that makes a value of another one, each by itself."""
+        chain: list[Operator] = []
+        source = self.alias(value)
+        best = Function(source, (), tuple(range(-128, 128)))
+        while (step := self._element_step(source)) is not None:
+            source, operators = step
+            chain = [*operators, *chain]
+            result = chain[-1].outputs[0]
+            table = table_of(self.graph.tensors, chain, source, result)
+            if table is not None:
+                best = Function(source, tuple(chain), tuple(int(v) for v in table))
+        return best
+
+    def _element_step(self, value: int) -> tuple[int, list[Operator]] | None:
+        """The operator before a value if it works on each element alone, or two that meet."""
+        found = self.operator(value)
+        if found is None or self.tensor(value).dtype is not DType.INT8:
+            return None
+        op = self._through(found[1])
+        if any(self.tensor(i).dtype is not DType.INT8 for i in op.inputs):
+            return None
+        if op.name in UNARY and len(op.inputs) == 1:
+            return op.inputs[0], [op]
+        if op.name not in WITH_SCALAR:
+            return None
+        data = [i for i in op.inputs if not self._is_scalar(i)]
+        if len(data) == 1:
+            return data[0], [op]
+        for near, far in (data, data[::-1]) if len(data) == 2 else ():
+            if near == far:
+                return near, [op]
+            before = self.operator(far)
+            if before is not None and before[1].name in UNARY:
+                inner = self._through(before[1])
+                if inner.inputs == (near,):
+                    return near, [inner, op]
+        return None
+
+    def _through(self, op: Operator) -> Operator:
+        """The operator as it reads what lies behind copies."""
+        return dataclasses.replace(op, inputs=tuple(self.alias(i) for i in op.inputs))
+
+    def _is_scalar(self, value: int) -> bool:
+        item = self.tensor(value)
+        return item.is_constant and item.elements == 1
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of one int8 value: of which value, by which operators, and all 256 results."""
+
+    source: int
+    operators: tuple[Operator, ...]
+    table: tuple[int, ...]
+
+
+def _as_float(item: Tensor, data: bytes | None) -> Tensor:
+    return dataclasses.replace(
+        item, dtype=DType.FLOAT32, quantization=NO_QUANTIZATION, data=data, is_variable=False
+    )
+
+
+def _counts(index: np.ndarray) -> bool:
+    """Whether indices are 0, 1, 2 and so on."""
+    return bool((index.reshape(-1) == np.arange(index.size)).all())
