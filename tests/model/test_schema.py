@@ -85,3 +85,9 @@ def test_reading_does_not_import_the_whole_package() -> None:
     path = ALL["s_elu_stream_int8"]
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_package_that_is_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    finder = type("Finder", (), {"find_spec": staticmethod(lambda name: None)})
+    monkeypatch.setattr(_schema.importlib.machinery, "PathFinder", finder)
+    assert _schema._package.__wrapped__() == "tflite"

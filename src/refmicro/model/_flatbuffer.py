@@ -67,12 +67,15 @@ class File:
 
     def vector(self, position: int, item_bytes: int, what: str) -> tuple[int, int]:
         """Start and length of the vector that the offset at `position` points to."""
-        target = self.target(position, what)
-        (length,) = _U32.unpack_from(self.data, target)
+        data = self.data
+        target = position + _U32.unpack_from(data, position)[0]
+        if target + 4 > len(data):
+            self.target(position, what)
+        (length,) = _U32.unpack_from(data, target)
         end = target + 4 + length * item_bytes
-        if end > len(self.data):
+        if end > len(data):
             raise DamagedError(
-                f"{what} must end inside the file of {len(self.data)} bytes: ends at {end}"
+                f"{what} must end inside the file of {len(data)} bytes: ends at {end}"
             )
         return target + 4, length
 
@@ -145,12 +148,14 @@ class Table:
         raise TypeError(f"{key} is a {field.kind}, which is not read by index")
 
     def _numbers(self, field: _schema.Field, position: int) -> tuple | bytes:
-        width = field.number.size
-        start, length = self._file.vector(position, width, field.name)
-        self._file.charge(length * width)
-        if field.number.format == "<B":
-            return self._file.data[start : start + length]
-        return struct.unpack_from(f"<{length}{field.number.format[1:]}", self._file.data, start)
+        file, number = self._file, field.number
+        start, length = file.vector(position, number.size, field.name)
+        file.charge(length * number.size)
+        if length == 1 and number.size > 1:
+            return number.unpack_from(file.data, start)
+        if number.format == "<B":
+            return file.data[start : start + length]
+        return struct.unpack_from(f"<{length}{number.format[1:]}", file.data, start)
 
     def has(self, key: str) -> bool:
         """Whether the field is present."""

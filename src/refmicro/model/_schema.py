@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
+import importlib.machinery
 import re
 import struct
 import sys
@@ -102,9 +102,10 @@ def _package() -> str:
     `import tflite` imports all of its two hundred modules, which takes longer than reading a model;
     a model needs a dozen of them.
     """
-    spec = importlib.util.find_spec("tflite")
+    spec = importlib.machinery.PathFinder.find_spec("tflite")
     if spec is None:
-        raise ModuleNotFoundError("No module named 'tflite'", name="tflite")
+        # Not a folder on the path: as a frozen program, or not there, which this then says.
+        return importlib.import_module("tflite").__name__
     package = ModuleType(_PACKAGE, "Modules of the `tflite` package, each imported alone.")
     package.__path__ = list(spec.submodule_search_locations or ())
     sys.modules[_PACKAGE] = package

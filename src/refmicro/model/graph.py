@@ -26,8 +26,10 @@ _SHOWN_CHARACTERS = 60
 
 def shown(name: str) -> str:
     """A name out of a file, fit for a message: printable and not longer than a line."""
+    if len(name) <= _SHOWN_CHARACTERS and name.isprintable():
+        return name
     cut = name if len(name) <= _SHOWN_CHARACTERS else name[: _SHOWN_CHARACTERS - 3] + "..."
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in cut)
+    return "".join(c if c.isprintable() else "\ufffd" for c in cut)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ shapes need. What a model means is checked where it is prepared.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 from refmicro.errors import InvalidModelError, UnsupportedError, UsageError
@@ -43,7 +43,7 @@ _DTYPES = {dtype.value: dtype for dtype in DType}
 _T = TypeVar("_T")
 
 
-def read_model(path: str | Path) -> Model:
+def read_model(path: str | os.PathLike[str]) -> Model:
     """The model in a file.
 
     Raises:

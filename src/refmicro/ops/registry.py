@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
-import pkgutil
 import re
-from pathlib import Path
 
 from refmicro.ops._spec import OpSpec
 
@@ -30,15 +27,24 @@ def find(name: str) -> OpSpec | None:
     module = module_name(name)
     if module.startswith("_") or module == "registry" or not module.isidentifier():
         return None
-    if importlib.util.find_spec(f"refmicro.ops.{module}") is None:
+    path = f"refmicro.ops.{module}"
+    try:
+        spec = importlib.import_module(path).OP
+    except ModuleNotFoundError as error:
+        if error.name != path:
+            raise
         return None
-    spec = importlib.import_module(f"refmicro.ops.{module}").OP
     return spec if spec.name == name else None
 
 
 def names() -> tuple[str, ...]:
     """Every operator that refmicro has, sorted."""
-    modules = (info.name for info in pkgutil.iter_modules([str(Path(__file__).parent)]))
+    # Only tools list all operators; a model's reader need not load what lists them.
+    import pkgutil
+
+    from refmicro import ops
+
+    modules = (info.name for info in pkgutil.iter_modules(ops.__path__))
     files = (name for name in modules if not name.startswith("_") and name != "registry")
     specs = (importlib.import_module(f"refmicro.ops.{name}").OP for name in files)
     return tuple(sorted(spec.name for spec in specs))
