@@ -10,7 +10,6 @@ Source of the broadcasting rules: `BroadcastBinaryOpSimple` in
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +20,7 @@ import numpy as np
 from refmicro._jit import Kernel, jit
 from refmicro.fixedpoint import quantize_multiplier
 from refmicro.ops._activation import RELU, RELU6, RELU_N1_TO_1
+from refmicro.ops._requantize import require_zero_point
 from refmicro.ops._spec import EvalContext, PrepareContext
 from refmicro.types import INTEGER_LIMITS, DType, Tensor
 
@@ -89,12 +89,7 @@ def require_rank(ctx: PrepareContext, limit: int, *tensors: Tensor) -> None:
 def require_zero_points(ctx: PrepareContext, *tensors: Tensor) -> None:
     """Zero points lie in their types; TFLM's sums would overflow otherwise."""
     for tensor in tensors:
-        low, high = INTEGER_LIMITS[tensor.dtype]
-        ctx.require_shape(
-            low <= tensor.zero_point <= high,
-            f"a zero point of {tensor.dtype} must be in {low}..{high}",
-            tensor.zero_point,
-        )
+        require_zero_point(ctx, f"{tensor.dtype} tensor", tensor)
 
 
 def require_scale(ctx: PrepareContext, what: str, tensor: Tensor) -> None:
@@ -110,14 +105,6 @@ def require_not_quantized(ctx: PrepareContext, *tensors: Tensor) -> None:
             f"{tensor.dtype} tensors must not be quantized",
             f"scale {tensor.scale}",
         )
-
-
-def multiplier_of(ctx: PrepareContext, real: float) -> tuple[int, int]:
-    """`QuantizeMultiplier`, refusing what overflows TFLM's shifts."""
-    ctx.require_shape(math.isfinite(real), "a ratio of scales must be finite", real)
-    multiplier, shift = quantize_multiplier(real)
-    ctx.require_shape(shift <= 31, "a ratio of scales must be below 2^31", real)
-    return multiplier, shift
 
 
 def multiplier_below_one(ctx: PrepareContext, what: str, real: float) -> tuple[int, int]:

@@ -13,7 +13,8 @@ import numpy as np
 
 from refmicro._jit import jit
 from refmicro.fixedpoint import clamp, multiply_by_quantized_multiplier
-from refmicro.ops._elementwise import Lookup, Map, evaluate_single, multiplier_of
+from refmicro.ops._elementwise import Lookup, Map, evaluate_single
+from refmicro.ops._requantize import multiplier_pair
 from refmicro.ops._rescale import OP_DATA, prepare_rescaled
 from refmicro.ops._spec import OpSpec, PrepareContext
 from refmicro.types import INTEGER_LIMITS, DType
@@ -25,7 +26,7 @@ def prepare(ctx: PrepareContext) -> Lookup | Map:
     if not quantized:
         return Map(output.shape, np.abs)
     # A multiplier of 1 is exact, so equal scales need no path of their own.
-    multiplier, shift = multiplier_of(ctx, x.scale / output.scale)
+    multiplier, shift = multiplier_pair(ctx, x.scale / output.scale)
     limits = INTEGER_LIMITS[x.dtype]
     arguments = (x.zero_point, multiplier, shift, output.zero_point, *limits)
     return Lookup.of_kernel(x, output, _abs, arguments)

@@ -29,12 +29,12 @@ from refmicro.ops._elementwise import (
     Shapes,
     evaluate_pair,
     int32_range,
-    multiplier_of,
     require_not_quantized,
     require_same_type,
     require_zero_points,
 )
 from refmicro.ops._fixed_functions import get_reciprocal, leading_sign_bits, wrap_int32
+from refmicro.ops._requantize import multiplier_pair
 from refmicro.ops._spec import OpData, OpSpec, PrepareContext
 from refmicro.types import DType, Tensor
 
@@ -60,7 +60,7 @@ def _arguments(
     low, high = quantized_range(activation, output)
     product = b.scale * output.scale
     ctx.require_shape(product > 0, "input 1 and output must have scales above 0", product)
-    multiplier, shift = multiplier_of(ctx, a.scale / product)
+    multiplier, shift = multiplier_pair(ctx, a.scale / product)
     ctx.require_shape(shift <= 22, "the ratio of scales must be below 2^22", a.scale / product)
     require_zero_points(ctx, a, b, output)
     return (-a.zero_point, -b.zero_point, multiplier, shift, output.zero_point, low, high)

@@ -18,13 +18,13 @@ from refmicro.ops._elementwise import (
     Lookup,
     Map,
     evaluate_single,
-    multiplier_of,
     require_counts,
     require_same_elements,
     require_same_type,
     require_scale,
     require_zero_points,
 )
+from refmicro.ops._requantize import multiplier_pair
 from refmicro.ops._spec import OpData, OpSpec, PrepareContext
 from refmicro.types import DType
 
@@ -40,13 +40,13 @@ def prepare(ctx: PrepareContext) -> Lookup | Map:
         return Map(output.shape, _hard_swish)
     require_scale(ctx, "output", output)
     fine_scale = x.scale / 128
-    multiplier, exponent = multiplier_of(ctx, fine_scale / output.scale)
+    multiplier, exponent = multiplier_pair(ctx, fine_scale / output.scale)
     ctx.require(
         exponent <= 0,
         "the input's scale must be below 128 output scales",
         fine_scale / output.scale,
     )
-    relu_multiplier, relu_exponent = multiplier_of(ctx, fine_scale / (3 / 32768))
+    relu_multiplier, relu_exponent = multiplier_pair(ctx, fine_scale / (3 / 32768))
     require_zero_points(ctx, x, output)
     arguments = (
         x.zero_point,

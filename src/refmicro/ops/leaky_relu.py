@@ -19,13 +19,13 @@ from refmicro.ops._elementwise import (
     Lookup,
     Map,
     evaluate_single,
-    multiplier_of,
     require_counts,
     require_same_elements,
     require_same_type,
     require_scale,
     require_zero_points,
 )
+from refmicro.ops._requantize import multiplier_pair
 from refmicro.ops._spec import OpData, OpSpec, PrepareContext
 from refmicro.types import INTEGER_LIMITS, DType
 
@@ -41,8 +41,8 @@ def prepare(ctx: PrepareContext) -> Lookup | Map:
     if x.dtype is DType.FLOAT32:
         return Map(output.shape, partial(_leaky_relu, np.float32(alpha)))
     require_scale(ctx, "output", output)
-    slope = multiplier_of(ctx, x.scale * abs(alpha) / output.scale)
-    identity = multiplier_of(ctx, x.scale / output.scale)
+    slope = multiplier_pair(ctx, x.scale * abs(alpha) / output.scale)
+    identity = multiplier_pair(ctx, x.scale / output.scale)
     require_zero_points(ctx, x, output)
     sign = -1 if alpha < 0 else 1
     limits = INTEGER_LIMITS[output.dtype]

@@ -20,12 +20,12 @@ from refmicro.ops._elementwise import (
     Shapes,
     evaluate_pair,
     int32_range,
-    multiplier_of,
     require_counts,
     require_same_type,
     require_scale,
     require_zero_points,
 )
+from refmicro.ops._requantize import multiplier_pair
 from refmicro.ops._spec import OpData, OpSpec, PrepareContext
 from refmicro.types import DType, Tensor
 
@@ -51,7 +51,7 @@ def _arguments(
 ) -> tuple[int, ...]:
     low, high = quantized_range(activation, output)
     require_scale(ctx, "output", output)
-    multiplier, shift = multiplier_of(ctx, a.scale * b.scale / output.scale)
+    multiplier, shift = multiplier_pair(ctx, a.scale * b.scale / output.scale)
     require_zero_points(ctx, a, b, output)
     if a.dtype is DType.INT16:
         for tensor in (a, b, output):

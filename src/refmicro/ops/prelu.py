@@ -19,12 +19,12 @@ from refmicro.ops._elementwise import (
     Pairwise,
     Shapes,
     evaluate_pair,
-    multiplier_of,
     require_rank,
     require_same_type,
     require_scale,
     require_zero_points,
 )
+from refmicro.ops._requantize import multiplier_pair
 from refmicro.ops._spec import OpData, OpSpec, PrepareContext
 from refmicro.types import INTEGER_LIMITS, DType
 
@@ -44,8 +44,8 @@ def prepare(ctx: PrepareContext) -> Pairwise | Broadcast:
     require_rank(ctx, MAX_RANK, x, alpha, output)
     shapes = Shapes.of(ctx, x, alpha, output)
     require_scale(ctx, "output", output)
-    identity = multiplier_of(ctx, x.scale / output.scale)
-    slope = multiplier_of(ctx, x.scale * alpha.scale / output.scale)
+    identity = multiplier_pair(ctx, x.scale / output.scale)
+    slope = multiplier_pair(ctx, x.scale * alpha.scale / output.scale)
     require_zero_points(ctx, x, alpha, output)
     limits = INTEGER_LIMITS[output.dtype]
     arguments = (-x.zero_point, -alpha.zero_point, *identity, *slope, output.zero_point, *limits)

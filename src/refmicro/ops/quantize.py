@@ -21,7 +21,6 @@ from refmicro.ops._elementwise import (
     Lookup,
     Map,
     evaluate_single,
-    multiplier_of,
     require_counts,
     require_same_elements,
     require_scale,
@@ -29,6 +28,7 @@ from refmicro.ops._elementwise import (
     truncate_to_int32,
 )
 from refmicro.ops._fixed_functions import wrap_int32
+from refmicro.ops._requantize import multiplier_pair
 from refmicro.ops._spec import OpData, OpSpec, PrepareContext
 from refmicro.types import INTEGER_LIMITS, DType, Tensor
 
@@ -53,7 +53,7 @@ def prepare(ctx: PrepareContext) -> Lookup | Map:
     if x.dtype is DType.FLOAT32:
         return Map(output.shape, partial(_quantize, output))
     require_scale(ctx, "output", output)
-    multiplier, shift = multiplier_of(ctx, x.scale / output.scale)
+    multiplier, shift = multiplier_pair(ctx, x.scale / output.scale)
     limits = INTEGER_LIMITS[output.dtype]
     arguments = (x.zero_point, multiplier, shift, output.zero_point, *limits)
     if x.dtype is DType.INT32:

@@ -16,12 +16,12 @@ from refmicro.ops._elementwise import (
     Lookup,
     Map,
     evaluate_single,
-    multiplier_of,
     require_same_elements,
     require_same_type,
     require_scale,
     require_zero_points,
 )
+from refmicro.ops._requantize import multiplier_pair
 from refmicro.ops._spec import OpData, OpSpec, PrepareContext
 from refmicro.types import INTEGER_LIMITS, DType
 
@@ -38,7 +38,7 @@ def prepare(ctx: PrepareContext) -> Lookup | Map:
         for tensor in (x, output):
             ctx.require(tensor.zero_point == 0, "int16 zero points must be 0", tensor.zero_point)
     require_scale(ctx, "output", output)
-    multiplier, shift = multiplier_of(ctx, x.scale / output.scale)
+    multiplier, shift = multiplier_pair(ctx, x.scale / output.scale)
     require_zero_points(ctx, x, output)
     highest = INTEGER_LIMITS[output.dtype][1]
     arguments = (x.zero_point, multiplier, shift, output.zero_point, highest)

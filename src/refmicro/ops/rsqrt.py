@@ -18,8 +18,9 @@ import numpy as np
 from refmicro._jit import jit
 from refmicro.errors import UnsupportedError
 from refmicro.fixedpoint import clamp, multiply_by_quantized_multiplier
-from refmicro.ops._elementwise import Lookup, Map, evaluate_single, multiplier_of
+from refmicro.ops._elementwise import Lookup, Map, evaluate_single
 from refmicro.ops._fixed_functions import inverse_square_root
+from refmicro.ops._requantize import multiplier_pair
 from refmicro.ops._rescale import OP_DATA, prepare_rescaled
 from refmicro.ops._spec import EvalContext, OpSpec, PrepareContext
 from refmicro.types import DType
@@ -43,7 +44,7 @@ def prepare(ctx: PrepareContext) -> Rsqrt:
         return Rsqrt(Map(output.shape, _rsqrt), None)
     product = math.sqrt(x.scale) * output.scale
     ctx.require_shape(product > 0, "input and output must have scales above 0", x.scale)
-    multiplier, shift = multiplier_of(ctx, 1.0 / product)
+    multiplier, shift = multiplier_pair(ctx, 1.0 / product)
     ctx.require_shape(
         shift - _SHIFT >= -31, "the square root of the scales must be below 2^11", product
     )

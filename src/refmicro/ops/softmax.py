@@ -33,7 +33,6 @@ from refmicro.fixedpoint import (
 )
 from refmicro.ops._elementwise import (
     MAX_RANK,
-    multiplier_of,
     require_counts,
     require_rank,
     require_same_depth,
@@ -47,6 +46,7 @@ from refmicro.ops._fixed_functions import (
 )
 from refmicro.ops._libm import expf
 from refmicro.ops._lut import lut_int16, lut_lookup
+from refmicro.ops._requantize import multiplier_pair
 from refmicro.ops._spec import EvalContext, OpData, OpSpec, PrepareContext
 from refmicro.types import DType, Tensor
 
@@ -99,7 +99,7 @@ def prepare(ctx: PrepareContext) -> Softmax:
         _require_output(ctx, output, 0, 2.0**-15)
         ctx.require(x.zero_point == 0, "an int16 zero point must be 0", x.zero_point)
         ctx.require_shape(x.shape[-1] <= 65536, "rows must hold at most 65536 values", x.shape[-1])
-        return Softmax(*common, *multiplier_of(ctx, x.scale * beta / (10.0 / 65535.0)))
+        return Softmax(*common, *multiplier_pair(ctx, x.scale * beta / (10.0 / 65535.0)))
     if output.dtype is DType.INT16:
         _require_output(ctx, output, -32768, 2.0**-16)
     else:

@@ -18,12 +18,12 @@ from refmicro.ops._elementwise import (
     Shapes,
     evaluate_pair,
     multiplier_below_one,
-    multiplier_of,
     require_counts,
     require_same_type,
     require_scale,
 )
 from refmicro.ops._fixed_functions import wrap_int32
+from refmicro.ops._requantize import multiplier_pair
 from refmicro.ops._spec import OpData, OpSpec, PrepareContext
 from refmicro.types import INTEGER_LIMITS, DType, Tensor
 
@@ -59,7 +59,7 @@ def _arguments(ctx: PrepareContext, a: Tensor, b: Tensor, output: Tensor) -> tup
         -b.zero_point,
         *multiplier_below_one(ctx, "input 0's share of the scales", a.scale / twice),
         *multiplier_below_one(ctx, "input 1's share of the scales", b.scale / twice),
-        *multiplier_of(ctx, twice * twice / ((1 << 2 * left_shift) * output.scale)),
+        *multiplier_pair(ctx, twice * twice / ((1 << 2 * left_shift) * output.scale)),
         output.zero_point,
         *INTEGER_LIMITS[output.dtype],
     )
