@@ -36,6 +36,13 @@ def test_floats(options):
     assert {key: found.get(key) for key in options} == options
 
 
+def test_whole_numbers():
+    found = read_map(packed({"a": 2.75, "b": -1.5, "c": 2**31 - 1, "d": True, "n": float("inf")}))
+    assert [found.whole(key, 9) for key in "abcde"] == [2, -1, 2**31 - 1, 1, 9]
+    with pytest.raises(ValueError, match="n is inf"):
+        found.whole("n")
+
+
 def test_what_is_no_number():
     found = read_map(packed({"text": "abc", "a": 1}))
     assert found.get("text") is None

@@ -6,7 +6,7 @@ Source: `tensorflow/lite/kernels/internal/reference/{space_to_batch_nd,batch_to_
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -50,13 +50,16 @@ class Layout:
 class Blocks:
     """Shapes with 4 dimensions, width 1 where the tensors have 3.
 
-    `declared` is the output's own shape; `geometry` is None where the graph computes it.
+    `declared` is the output's own shape; block sizes and offsets are None where the graph computes
+    them, and `geometry` is where it computes any.
     """
 
     shape: Shape4
     output_shape: Shape4
     declared: tuple[int, ...]
     layout: Layout
+    blocks: tuple[int, ...] | None
+    offsets: tuple[int, ...] | None
     geometry: Geometry | None
 
     @cached_property
@@ -90,13 +93,14 @@ def prepare_blocks(ctx: PrepareContext, layout: Layout) -> Blocks:
     ctx.require_shape(offsets is not None, f"{layout.offsets} must be present", "absent")
     blocks = known_or_computed(ctx, "block_shape", block, len(x.shape) - 2)
     corners = known_or_computed(ctx, layout.offsets, offsets, 2 * len(x.shape) - 5)
-    data = Blocks(_extended(x.shape), _extended(output.shape), output.shape, layout, None)
+    shapes = _extended(x.shape), _extended(output.shape), output.shape
+    data = Blocks(*shapes, layout, blocks, corners, None)
     if blocks is None or corners is None:
         return data
     geometry = _geometry(data, (*blocks, *corners))
     misfit = _misfit(layout, geometry)
     ctx.require_shape(not misfit, "blocks must fit the tensors", misfit)
-    return Blocks(data.shape, data.output_shape, data.declared, layout, geometry)
+    return replace(data, geometry=geometry)
 
 
 def _extended(shape: tuple[int, ...]) -> Shape4:
@@ -127,8 +131,8 @@ def evaluate_blocks(ctx: EvalContext, data: Blocks) -> None:
     else:
         spatial = len(data.declared) - 2
         parameters = [
-            ctx.input(1).reshape(ctx.input(1).shape[0], -1)[:, :spatial],
-            ctx.input(2).reshape(ctx.input(2).shape[0], -1)[:, : 2 * spatial - 1],
+            _parameter(ctx, 1, data.blocks, spatial),
+            _parameter(ctx, 2, data.offsets, 2 * spatial - 1),
         ]
         pixels = np.broadcast_to(pixels, (ctx.batch, *pixels.shape[1:]))
         out = np.empty((ctx.batch, np.prod(data.output_shape[:3]), data.shape[3]), x.dtype)
@@ -142,6 +146,16 @@ def evaluate_blocks(ctx: EvalContext, data: Blocks) -> None:
                 )
             out[rows] = _picked(pixels[rows], data.layout.pixels(geometry).reshape(-1))
     ctx.set_output(0, out.reshape(out.shape[0], *data.declared))
+
+
+def _parameter(
+    ctx: EvalContext, index: int, known: tuple[int, ...] | None, count: int
+) -> np.ndarray:
+    """The first `count` values of an input for each row."""
+    if known is not None:
+        return np.array([known])
+    values = ctx.input(index)
+    return values.reshape(values.shape[0], -1)[:, :count]
 
 
 def _picked(pixels: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -73,6 +73,19 @@ class FlexMap:
             return _float(self.data, place, width)
         return None
 
+    def whole(self, key: str, absent: int = 0) -> int:
+        """`AsInt32` of the number that belongs to a key: without its fraction, the low 32 bits.
+
+        Raises:
+            ValueError: the buffer is damaged, or C++ does not say what this number becomes.
+        """
+        value = self.get(key)
+        if value is None:
+            return absent
+        if not abs(value) < 2**63:
+            raise ValueError(f"{key} is {value}")
+        return (int(value) + 2**31) % 2**32 - 2**31
+
 
 def read_map(data: bytes) -> FlexMap:
     """The root of a flexbuffer.

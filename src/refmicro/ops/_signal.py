@@ -43,8 +43,7 @@ def type_of(node: Node) -> DType:
 
 
 def _type_code(found: FlexMap) -> int:
-    code = found.get("T")
-    return -1 if code is None else int(code)
+    return found.whole("T", -1)
 
 
 def pointer_bytes(build: TflmBuild) -> int:

@@ -31,7 +31,6 @@ import numpy as np
 
 from refmicro._jit import jit
 from refmicro.errors import UsageError
-from refmicro.fixedpoint import f32
 from refmicro.ops._flexbuffer import FlexMap, read_map
 from refmicro.ops._spec import EvalContext, OpData, OpSpec, PrepareContext
 from refmicro.types import DType, Tensor
@@ -85,22 +84,22 @@ def prepare(ctx: PrepareContext) -> Detection:
 def _options(
     options: FlexMap, encodings: Tensor, scores: Tensor, outputs: tuple[Tensor, ...]
 ) -> Detection:
-    def number(key: str, absent: float = 0) -> float:
-        value = options.get(key)
-        return absent if value is None else value
+    def single(key: str) -> np.float32:
+        with np.errstate(over="ignore"):
+            return np.float32(options.get(key) or 0)
 
-    classes = int(number("num_classes"))
+    classes = options.whole("num_classes")
     return Detection(
         boxes=encodings.shape[1],
         classes=classes,
         background=scores.shape[2] - classes,
-        max_detections=int(number("max_detections")),
-        classes_per_detection=int(number("max_classes_per_detection")),
-        detections_per_class=int(number("detections_per_class", _DETECTIONS_PER_CLASS)),
-        regular=bool(number("use_regular_nms")),
-        score_threshold=np.float32(number("nms_score_threshold")),
-        overlap_threshold=np.float32(number("nms_iou_threshold")),
-        scales=tuple(f32(number(f"{axis}_scale")) for axis in "yxhw"),
+        max_detections=options.whole("max_detections"),
+        classes_per_detection=options.whole("max_classes_per_detection"),
+        detections_per_class=options.whole("detections_per_class", _DETECTIONS_PER_CLASS),
+        regular=bool(options.get("use_regular_nms") or 0),
+        score_threshold=single("nms_score_threshold"),
+        overlap_threshold=single("nms_iou_threshold"),
+        scales=tuple(float(single(f"{axis}_scale")) for axis in "yxhw"),
         outputs=outputs,
     )
 
