@@ -23,6 +23,7 @@ def arg_model(
     axis_type=DType.INT32,
     out_type=DType.INT32,
     computed=False,
+    option=None,
 ):
     """An operator that gives indices along `axis`; `out` overrides the output's shape."""
     if out is None:
@@ -30,5 +31,5 @@ def arg_model(
     quantized = dtype in (DType.INT8, DType.UINT8, DType.INT16)
     x = tensor(dtype, shape, scale=0.1 if quantized else ())
     where = tensor(axis_type, (1,), data=None if computed else np.array([axis]))
-    table = {"output_type": out_type.value}
+    table = {"output_type": out_type.value if option is None else option}
     return model_of(name, [x, where], [tensor(out_type, out)], table)

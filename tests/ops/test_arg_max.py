@@ -39,6 +39,7 @@ def test_not_a_number_stays_in_first_place_and_loses_elsewhere():
         {"dtype": DType.UINT8},
         {"axis_type": DType.INT64},
         {"out_type": DType.INT64},
+        {"option": 23},
     ],
 )
 def test_refusals(changes):

@@ -326,3 +326,9 @@ def test_bias_may_be_absent_or_left_out():
 def test_macs_count_every_pixel_and_one_group():
     one = model(np.random.default_rng(0), (1, 4, 4, 6), (6, 3, 2), groups=3, stride=(2, 1))
     assert macs(prepare_model(one, TflmBuild()).nodes[0][0].node) == 2 * 4 * 6 * 3 * 2 * 2
+
+
+@pytest.mark.parametrize("code", [-1, 0, 22, 23])
+def test_bias_type_of_the_options_must_be_a_type(code):
+    one = model(np.random.default_rng(1), options={"quantized_bias_type": code})
+    compare(one, expect="run" if code in (0, 22) else "refuse")

@@ -23,7 +23,8 @@ def model(shape, pairs, dtype=DType.INT8, *, mode=REFLECT, paddings=DType.INT32,
     if isinstance(paddings, DType):
         paddings = tensor(paddings, (len(pairs), 2), data=np.array(pairs))
     x, y = tensor(dtype, shape, scale=scale), tensor(dtype, out, scale=scale)
-    return model_of("MIRROR_PAD", [x, paddings], [y], {"mode": mode})
+    options = None if mode is None else {"mode": mode}
+    return model_of("MIRROR_PAD", [x, paddings], [y], options)
 
 
 def cases(mode):
@@ -56,6 +57,10 @@ def test_symmetric(dtype, case):
 def test_the_outputs_size_is_what_it_declares(mode, out):
     """More values than the paddings say repeat the far end."""
     compare(model((3, 4), [(2, 0), (1, 3)], mode=mode, out=out), expect="run")
+
+
+def test_without_options_the_edge_is_mirrored():
+    compare(model((3, 4), [(3, 0), (1, 3)], mode=None), expect="run")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refmicro._jit import jit
+from refmicro.ops._product import require_type_option
 from refmicro.ops._spec import EvalContext, PrepareContext
 from refmicro.types import DType, Tensor
 
@@ -28,6 +29,7 @@ class ArgExtremum:
 
 def prepare_arg_extremum(ctx: PrepareContext) -> ArgExtremum:
     """TFLM has no Prepare here: it looks at types while it runs, and at shapes not at all."""
+    require_type_option(ctx, "output_type")
     inputs, outputs = ctx.node.inputs, ctx.node.outputs
     ctx.require_shape(len(inputs) == 2 and None not in inputs, "must have 2 inputs", len(inputs))
     ctx.require_shape(len(outputs) == 1, "must have 1 output", len(outputs))

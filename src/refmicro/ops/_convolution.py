@@ -16,7 +16,7 @@ from refmicro.ops._product import Product
 from refmicro.ops._requantize import Requantizer, prepare_requantizer, require_zero_point
 from refmicro.ops._spec import OpData, PrepareContext
 from refmicro.ops._window import Window
-from refmicro.types import DType, Tensor
+from refmicro.types import Tensor
 
 OP_DATA = OpData(lp64=72, ilp32=56, compression=8, cmsis_nn=60)
 """`OpDataConv`; CMSIS-NN adds a buffer index."""
@@ -35,15 +35,6 @@ class Convolution(Product):
 def require_image(ctx: PrepareContext, what: str, tensor: Tensor) -> None:
     """TFLM reads four dimensions without looking how many there are."""
     ctx.require_shape(len(tensor.shape) == 4, f"{what} must have 4 dimensions", tensor.shape)
-
-
-def require_bias(ctx: PrepareContext, bias: Tensor | None, channels: int, *dtypes: DType) -> None:
-    """A bias has one value a channel, of a type that TFLM then reads without looking."""
-    if bias is None:
-        return
-    names = " or ".join(str(dtype) for dtype in dtypes)
-    ctx.require_shape(bias.dtype in dtypes, f"bias must be {names}", bias.dtype)
-    ctx.require_shape(bias.elements >= channels, f"bias must have {channels} values", bias.elements)
 
 
 def per_channel_requantizer(

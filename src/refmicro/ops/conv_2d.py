@@ -29,9 +29,9 @@ from refmicro.ops._convolution import (
     float_convolution,
     image_blocks,
     per_channel_requantizer,
-    require_bias,
     require_image,
 )
+from refmicro.ops._product import require_bias, require_type_option
 from refmicro.ops._spec import EvalContext, Node, OpSpec, PrepareContext
 from refmicro.ops._window import patches, prepare_window
 from refmicro.types import DType, Tensor
@@ -60,6 +60,7 @@ class Conv2D(Convolution):
 
 def prepare(ctx: PrepareContext) -> Conv2D:
     """Check types and shapes, derive padding and multipliers."""
+    require_type_option(ctx, "quantized_bias_type")
     output, x, w = ctx.output(0), ctx.input(0), ctx.input(1)
     ctx.require(
         x.dtype is output.dtype,

@@ -33,9 +33,9 @@ from refmicro.ops._convolution import (
     float_convolution,
     image_blocks,
     per_channel_requantizer,
-    require_bias,
     require_image,
 )
+from refmicro.ops._product import require_bias
 from refmicro.ops._spec import EvalContext, Node, OpSpec, PrepareContext
 from refmicro.ops._window import patches, prepare_window
 from refmicro.types import DType, Tensor

@@ -54,7 +54,8 @@ def prepare(ctx: PrepareContext) -> MirrorPad:
     )
     ctx.require_shape(paddings.shape[1] == 2, "paddings must be pairs", list(paddings.shape))
     ctx.require(paddings.is_constant, "paddings must be constant", "computed")
-    reflect = ctx.options.get("mode", _REFLECT) == _REFLECT
+    # Without options TFLM knows no mode and mirrors the edge, too.
+    reflect = ctx.options.get("mode") == _REFLECT
     indices = []
     for axis, (before, _) in enumerate(paddings.array().tolist()):
         index = _sources(output.shape[axis], before, x.shape[axis], int(reflect))

@@ -27,9 +27,9 @@ from refmicro.ops._convolution import (
     Convolution,
     image_blocks,
     per_channel_requantizer,
-    require_bias,
     require_image,
 )
+from refmicro.ops._product import require_bias, require_type_option
 from refmicro.ops._spec import EvalContext, Node, OpData, OpSpec, PrepareContext
 from refmicro.ops._window import Axis, prepare_window
 from refmicro.types import DType, Tensor
@@ -46,6 +46,7 @@ _SUM_BYTES = {DType.INT8: 4, DType.INT16: 8}
 
 def prepare(ctx: PrepareContext) -> Convolution:
     """Check types and shapes, derive padding and multipliers."""
+    require_type_option(ctx, "quantized_bias_type")
     output, x, w = ctx.output(0), ctx.input(_INPUT), ctx.input(_FILTER)
     ctx.require_type("input", x, *_FILTERS)
     ctx.require_type(f"filter of {x.dtype} input", w, _FILTERS[x.dtype])
