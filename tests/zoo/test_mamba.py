@@ -15,7 +15,6 @@ from refmicro.zoo.mamba import (
     initial_parameters,
     parameter_count,
 )
-
 from refmicro.zoo.quantise import Rounding
 
 from .kws_models import TINY, clips, grids, parameters

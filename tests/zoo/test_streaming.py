@@ -17,6 +17,7 @@ from refmicro.zoo.evaluate import (
     run_in_tflm,
     run_whole_in_tflm,
 )
+from refmicro.zoo.looped import while_model
 from refmicro.zoo.mamba import MambaConfig
 from refmicro.zoo.quantise import CalibrationConfig, Grid, Recorder, Rounding
 from refmicro.zoo.streaming import (
@@ -46,10 +47,11 @@ def test_strategies_give_the_same_bytes(config: MambaConfig) -> None:
             options = StreamingOptions(state=state, in_place=in_place, names=True)
             model = streaming_model(config, p, grids(config), options)
             assert run_in_tflm(model, frames).outputs.tobytes() == mine.tobytes()
-    whole = unrolled_model(config, p, grids(config))
-    assert run_whole_in_tflm(whole, frames).outputs.tobytes() == mine.tobytes()
-    clipped = quantised_frames(whole, frames)
-    assert Interpreter(whole).invoke_batch([clipped])[0][:, 0].tobytes() == mine.tobytes()
+    for make in (unrolled_model, while_model):
+        whole = make(config, p, grids(config))
+        assert run_whole_in_tflm(whole, frames).outputs.tobytes() == mine.tobytes()
+        clipped = quantised_frames(whole, frames)
+        assert Interpreter(whole).invoke_batch([clipped])[0][:, 0].tobytes() == mine.tobytes()
 
 
 @pytest.mark.oracle

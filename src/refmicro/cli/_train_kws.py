@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -57,6 +58,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     result.add_argument(
         "--clips", type=int, metavar="N", help="of the test split (default: all of them)"
     )
+    result.add_argument(
+        "--compare-discretisations",
+        action="store_true",
+        help="train the float model with every formulation, for the report",
+    )
     result.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.set_defaults(run=run)
 
@@ -78,30 +84,41 @@ def run(args: argparse.Namespace) -> int:
 
     config = _config(args)
     with progress_bar("training") as progress:
+        told = {"say": lambda text: print(text, file=sys.stderr), "progress": progress}
         result = kws.build(
-            config,
-            data=args.data,
-            speakers=args.speakers,
-            folder=args.output,
-            say=lambda text: print(text, file=sys.stderr),
-            progress=progress,
+            config, data=args.data, speakers=args.speakers, folder=args.output, **told
         )
-        document = kws.summary(result)
+        others = {}
+        for kind in _others(config) if args.compare_discretisations else ():
+            model = dataclasses.replace(config.model, discretisation=kind)
+            told["say"](f"discretisation {kind}")
+            others[kind] = kws.build(
+                dataclasses.replace(config, model=model, qat_epochs=0),
+                data=args.data,
+                speakers=args.speakers,
+                folder=result.folder / kind,
+                **told,
+            )
         if args.report:
             from refmicro.zoo import report
 
             document = report.write_report(
-                result,
-                args.report_folder,
-                clips=args.clips,
-                say=lambda text: print(text, file=sys.stderr),
-                progress=progress,
+                result, args.report_folder, clips=args.clips, discretisations=others, **told
             )
+        else:
+            document = kws.summary(result)
     if args.json:
         sys.stdout.write(json.dumps(document) + "\n")
     else:
         _print(document)
     return 0
+
+
+def _others(config: TrainConfig) -> list[str]:
+    """The formulations that the run itself does not have."""
+    from refmicro.zoo.mamba import DISCRETISATIONS
+
+    return [kind for kind in DISCRETISATIONS if kind != config.model.discretisation]
 
 
 def _config(args: argparse.Namespace) -> TrainConfig:
@@ -112,6 +129,11 @@ def _config(args: argparse.Namespace) -> TrainConfig:
     from refmicro.zoo.speech_commands import LABELS, SAMPLE_RATE
     from refmicro.zoo.training import TrainConfig
 
+    if args.report and args.discretisation != "sigmoid":
+        raise UsageError(
+            f"a report needs an integer model: discretisation {args.discretisation} has none",
+            hint="leave out --discretisation, or --report",
+        )
     for name in (*_DIMENSIONS, "coefficients", "batch", "epochs", "speakers"):
         if getattr(args, name) < 1:
             raise UsageError(

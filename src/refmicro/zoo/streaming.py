@@ -62,6 +62,9 @@ _OPTIONS = {
     "BATCH_MATMUL": "BatchMatMulOptions",
     "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
     "PAD": "PadOptions",
+    "GATHER": "GatherOptions",
+    "LESS": "LessOptions",
+    "WHILE": "WhileOptions",
     "UNPACK": "UnpackOptions",
     "PACK": "PackOptions",
     "SUM": "ReducerOptions",
@@ -211,6 +214,20 @@ def streaming_model(
     build = Builder(options.state)
     # The first operator is SVDF or FULLY_CONNECTED: the input is int8 in either width.
     frame = build.tensor("frame", (1, config.features), _narrow(grids["frame"]))
+    logits = write_step(build, config, parameters, grids, options, frame)
+    total = _sum_of_logits(build, logits, config.classes)
+    return finish_model(build, frame, total, options)
+
+
+def write_step(
+    build: Builder,
+    config: MambaConfig,
+    parameters: dict[str, np.ndarray],
+    grids: dict[str, Grid],
+    options: StreamingOptions,
+    frame: int,
+) -> int:
+    """All operators from a frame to its logits, int8 (1, classes); gives their tensor."""
     value = frame
     if config.layers > 1:
         value = linear_operator(
@@ -237,8 +254,7 @@ def streaming_model(
             parameters["head_bias"],
             _narrow(grids["logits"]),
         )
-    total = _sum_of_logits(build, value, config.classes)
-    return finish_model(build, frame, total, options)
+    return value
 
 
 def _narrow(grid: Grid) -> Grid:
@@ -271,11 +287,11 @@ def linear_operator(
 def _sum_of_logits(build: Builder, logits: int, classes: int) -> int:
     """The running sum, exact: int8 values at their own scale in int16."""
     grid = Grid(build.scale(logits), 0, 16)
+    wide = logits
     if build.tensors[logits].dtype is DType.FLOAT32:
         grid = Grid(1.0, 0, 32)
-    wide = logits
-    if build.tensors[logits].dtype is DType.INT8:
-        wide = build.add("QUANTIZE", (logits,), build.tensor("logits_wide", (1, classes), grid))
+    else:
+        wide = build.add("QUANTIZE", (logits,), build.tensor("wide", (1, classes), grid))
     total, later = build.remember("total", (1, classes), grid)
     return build.add("ADD", (total, wide), later)
 
@@ -408,10 +424,15 @@ def finish_model(build: Builder, frame: int, total: int, options: StreamingOptio
     graph = Subgraph(tuple(tensors), inputs, outputs, tuple(build.operators))
     model = Model((graph,), description="refmicro kws-mamba")
     if options.in_place:
-        offsets = [build.offsets.get(index, -1) for index in range(len(tensors))]
-        plan = struct.pack(f"<{3 + len(offsets)}i", 1, 0, len(offsets), *offsets)
-        model = model.with_metadata(OFFLINE_PLAN_METADATA, plan)
+        model = with_offsets(model, [build])
     return parse_model(write_model(model))
+
+
+def with_offsets(model: Model, builds: list[Builder]) -> Model:
+    """The model with the offline plan of its subgraphs' builders."""
+    offsets = [b.offsets.get(index, -1) for b in builds for index in range(len(b.tensors))]
+    plan = struct.pack(f"<{3 + len(offsets)}i", 1, len(builds) - 1, len(offsets), *offsets)
+    return model.with_metadata(OFFLINE_PLAN_METADATA, plan)
 
 
 def float_grids(grids: dict[str, Grid]) -> dict[str, Grid]:

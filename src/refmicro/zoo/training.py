@@ -7,7 +7,10 @@ whole. Everything random comes from the seed and the epoch, never from what ran 
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -96,16 +99,30 @@ def require_tensorflow() -> Any:
     Raises:
         EnvironmentMissingError: if it is not installed.
     """
-    import os
-
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     try:
-        import tensorflow as tf
+        with _quiet():
+            import tensorflow as tf
     except ImportError as error:
         raise EnvironmentMissingError(
             "training needs TensorFlow, which is not here", hint="pip install 'refmicro[train]'"
         ) from error
     return tf
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """TensorFlow writes to stderr as it loads, before its log level counts."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def prepare_data(corpus: Corpus, config: TrainConfig, progress: Progress) -> Data:
