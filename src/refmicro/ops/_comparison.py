@@ -11,7 +11,6 @@ from __future__ import annotations
 import numpy as np
 
 from refmicro._jit import jit
-from refmicro.fixedpoint import multiply_by_quantized_multiplier
 from refmicro.ops._elementwise import (
     Broadcast,
     Pairwise,
@@ -20,6 +19,7 @@ from refmicro.ops._elementwise import (
     require_same_type,
     require_zero_points,
 )
+from refmicro.ops._fixed_functions import multiply_below_one
 from refmicro.ops._spec import OpData, PrepareContext
 from refmicro.types import DType, Tensor
 
@@ -68,7 +68,7 @@ def _compare(a, b, a_offset, a_factor, a_shift, b_offset, b_factor, b_shift, rel
     for i in range(out.size):
         left = (np.int64(a[i]) + a_offset) << 8
         right = (np.int64(b[i]) + b_offset) << 8
-        left = multiply_by_quantized_multiplier(left, a_factor, a_shift)
-        right = multiply_by_quantized_multiplier(right, b_factor, b_shift)
+        left = multiply_below_one(left, a_factor, a_shift)
+        right = multiply_below_one(right, b_factor, b_shift)
         outcome = 1 if left < right else (2 if left == right else 4)
         out[i] = (relation & outcome) != 0

@@ -238,6 +238,19 @@ def _bits(values: np.ndarray) -> np.ndarray:
     return values.view(_UNSIGNED[values.dtype.itemsize])
 
 
+def _applied(
+    kernel: Kernel, arguments: tuple, result: np.dtype
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A kernel of one flat array as a function that returns a flat array."""
+
+    def function(x: np.ndarray) -> np.ndarray:
+        out = np.empty(x.size, result)
+        kernel(np.ascontiguousarray(x).reshape(-1), *arguments, out)
+        return out
+
+    return function
+
+
 @dataclass(frozen=True)
 class Lookup:
     """A function of one 8-bit or 16-bit value, kept as a table of all its results.
@@ -255,12 +268,7 @@ class Lookup:
     @staticmethod
     def of_kernel(x: Tensor, output: Tensor, kernel: Kernel, arguments: tuple) -> Lookup:
         """The table of `kernel(x, *arguments, out)`."""
-
-        def function(values: np.ndarray) -> np.ndarray:
-            out = np.empty(values.size, output.dtype.numpy)
-            kernel(values, *arguments, out)
-            return out
-
+        function = _applied(kernel, arguments, output.dtype.numpy)
         return Lookup(output.shape, x.dtype.numpy, function)
 
     @cached_property
@@ -284,6 +292,11 @@ class Map:
 
     shape: tuple[int, ...]
     function: Callable[[np.ndarray], np.ndarray]
+
+    @staticmethod
+    def of_kernel(output: Tensor, kernel: Kernel, arguments: tuple) -> Map:
+        """`kernel(x, *arguments, out)` on flat arrays."""
+        return Map(output.shape, _applied(kernel, arguments, output.dtype.numpy))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Results of shape (B, *shape)."""

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from refmicro._jit import jit
-from refmicro.fixedpoint import clamp, multiply_by_quantized_multiplier
+from refmicro.fixedpoint import clamp
 from refmicro.ops._activation import quantized_range
 from refmicro.ops._elementwise import multiplier_below_one, require_scale, require_zero_points
+from refmicro.ops._fixed_functions import multiply_below_one
 from refmicro.ops._spec import PrepareContext
 from refmicro.types import DType, Tensor
 
@@ -74,9 +75,9 @@ def quantized_sum(
     for i in range(out.size):
         left = (np.int64(a[i]) + a_offset) << left_shift
         right = (np.int64(b[i]) + b_offset) << left_shift
-        left = multiply_by_quantized_multiplier(left, a_multiplier, a_shift)
-        right = multiply_by_quantized_multiplier(right, b_multiplier, b_shift)
-        value = multiply_by_quantized_multiplier(left + sign * right, multiplier, shift)
+        left = multiply_below_one(left, a_multiplier, a_shift)
+        right = multiply_below_one(right, b_multiplier, b_shift)
+        value = multiply_below_one(left + sign * right, multiplier, shift)
         out[i] = clamp(value + output_offset, low, high)
 
 
@@ -124,5 +125,5 @@ class ManySum:
 @jit
 def _rescale(sums, multiplier, shift, output_offset, out):
     for i in range(out.size):
-        value = multiply_by_quantized_multiplier(np.int64(sums[i]), multiplier, shift)
+        value = multiply_below_one(np.int64(sums[i]), multiplier, shift)
         out[i] = clamp(value + output_offset, -128, 127)

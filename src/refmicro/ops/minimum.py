@@ -27,10 +27,12 @@ def prepare(ctx: PrepareContext) -> Broadcast:
     types = (DType.FLOAT32, DType.INT8, DType.INT16, DType.INT32, DType.INT64)
     ctx.require_type("output", output, *types)
     require_same_type(ctx, a, b, output, malformed=True)
-    return Broadcast(Shapes.of(ctx, a, b, output), _smaller)
+    shapes = Shapes.of(ctx, a, b, output)
+    return Broadcast(shapes, _smaller if a.dtype is DType.FLOAT32 else np.minimum)
 
 
 def _smaller(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """NumPy's own keeps NaNs and may pick either zero."""
     return np.where(a < b, a, b)
 
 

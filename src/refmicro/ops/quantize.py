@@ -11,8 +11,6 @@ Source: `tensorflow/lite/micro/kernels/quantize{,_common}.cc`,
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 
 from refmicro._jit import jit
@@ -24,13 +22,11 @@ from refmicro.ops._elementwise import (
     require_counts,
     require_same_elements,
     require_scale,
-    round_away,
-    truncate_to_int32,
 )
 from refmicro.ops._fixed_functions import wrap_int32
 from refmicro.ops._requantize import multiplier_pair
 from refmicro.ops._spec import OpData, OpSpec, PrepareContext
-from refmicro.types import INTEGER_LIMITS, DType, Tensor
+from refmicro.types import INTEGER_LIMITS, DType
 
 _OUTPUTS = {
     DType.FLOAT32: (DType.INT8, DType.INT16),
@@ -50,28 +46,29 @@ def prepare(ctx: PrepareContext) -> Lookup | Map:
     ctx.require_type("input", x, *_OUTPUTS)
     ctx.require_type(f"output of {x.dtype} input", output, *_OUTPUTS[x.dtype])
     require_same_elements(ctx, x, output)
+    limits = INTEGER_LIMITS[output.dtype]
     if x.dtype is DType.FLOAT32:
-        return Map(output.shape, partial(_quantize, output))
+        arguments = (np.float32(output.scale), output.zero_point, *limits)
+        return Map.of_kernel(output, _quantize, arguments)
     require_scale(ctx, "output", output)
     multiplier, shift = multiplier_pair(ctx, x.scale / output.scale)
-    limits = INTEGER_LIMITS[output.dtype]
     arguments = (x.zero_point, multiplier, shift, output.zero_point, *limits)
     if x.dtype is DType.INT32:
-        return Map(output.shape, partial(_requantize_all, output.dtype.numpy, arguments))
+        return Map.of_kernel(output, _requantize, arguments)
     return Lookup.of_kernel(x, output, _requantize, arguments)
 
 
-def _quantize(output: Tensor, x: np.ndarray) -> np.ndarray:
-    """The quotient is a float32 one."""
-    rounded = truncate_to_int32(round_away(x / np.float32(output.scale)))
-    shifted = (rounded + output.zero_point).astype(np.int32)
-    return shifted.clip(*INTEGER_LIMITS[output.dtype]).astype(output.dtype.numpy)
-
-
-def _requantize_all(dtype: np.dtype, arguments: tuple[int, ...], x: np.ndarray) -> np.ndarray:
-    out = np.empty(x.size, dtype)
-    _requantize(np.ascontiguousarray(x).reshape(-1), *arguments, out)
-    return out.reshape(x.shape)
+@jit
+def _quantize(x, scale, zero_point, low, high, out):
+    for i in range(out.size):
+        value = np.float64(x[i] / scale)  # a float32 quotient
+        rounded = np.floor(abs(value) + 0.5)
+        result = -2147483648
+        if rounded < 2147483648.0:  # not for NaN either
+            result = np.int64(rounded)
+            if value < 0:
+                result = -result
+        out[i] = clamp(wrap_int32(result + zero_point), low, high)
 
 
 @jit

@@ -22,7 +22,7 @@ from refmicro.ops._elementwise import (
     require_same_type,
     require_scale,
 )
-from refmicro.ops._fixed_functions import wrap_int32
+from refmicro.ops._fixed_functions import multiply_below_one, wrap_int32
 from refmicro.ops._requantize import multiplier_pair
 from refmicro.ops._spec import OpData, OpSpec, PrepareContext
 from refmicro.types import INTEGER_LIMITS, DType, Tensor
@@ -91,8 +91,8 @@ def _squared(
     for i in range(out.size):
         left = (np.int64(a[i]) + a_offset) << left_shift
         right = (np.int64(b[i]) + b_offset) << left_shift
-        left = multiply_by_quantized_multiplier(left, a_multiplier, a_shift)
-        right = multiply_by_quantized_multiplier(right, b_multiplier, b_shift)
+        left = multiply_below_one(left, a_multiplier, a_shift)
+        right = multiply_below_one(right, b_multiplier, b_shift)
         square = wrap_int32((left - right) * (left - right))
         value = multiply_by_quantized_multiplier(square, multiplier, shift)
         out[i] = clamp(value + output_offset, low, high)
