@@ -7,7 +7,7 @@ A draft keeps the numbers of its tensors while it is worked on, so that a rule m
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from refmicro.model.graph import OFFLINE_PLAN_METADATA, Model, Operator, Signature, Subgraph
@@ -18,6 +18,10 @@ EFFECTS = frozenset({"ASSIGN_VARIABLE", "CALL_ONCE", "IF", "READ_VARIABLE", "VAR
 
 STATEFUL = frozenset({"SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM", "RANDOM_UNIFORM", "MULTINOMIAL"})
 """Builtin operators whose outputs depend on more than their inputs."""
+
+
+Order = Callable[[list[int]], list[int]]
+"""Puts tensor numbers, given in the order of their first use, into another order."""
 
 
 @dataclass
@@ -140,16 +144,22 @@ class Draft:
         self.index()
         return dropped
 
-    def subgraph(self) -> tuple[Subgraph, dict[int, int]]:
-        """The finished subgraph, and new numbers of the tensors that are left by their old ones."""
+    def subgraph(self, order: Order = sorted) -> tuple[Subgraph, dict[int, int]]:
+        """The finished subgraph, and new numbers of the tensors that are left by their old ones.
+
+        `order` puts these, which come in the order of their first use, into that of their numbers.
+        """
         operators = [op for op in self.operators if op is not None]
-        used = {*self.inputs, *self.outputs}
+        used = dict.fromkeys(self.inputs)
         for op in operators:
-            used.update(i for i in (*op.inputs, *op.outputs, *op.intermediates) if i >= 0)
-        numbers = {old: new for new, old in enumerate(sorted(used))}
+            used.update(dict.fromkeys(i for i in (*op.inputs, *op.intermediates) if i >= 0))
+            used.update(dict.fromkeys(op.outputs))
+        used.update(dict.fromkeys(self.outputs))
+        ordered = order(list(used))
+        numbers = {old: new for new, old in enumerate(ordered)}
         numbers[-1] = -1
         graph = Subgraph(
-            tuple(self.tensors[i] for i in sorted(used)),
+            tuple(self.tensors[i] for i in ordered),
             renumbered(self.inputs, numbers),
             renumbered(self.outputs, numbers),
             tuple(
@@ -171,14 +181,14 @@ def renumbered(indices: Iterable[int], numbers: dict[int, int]) -> tuple[int, ..
     return tuple(numbers[i] for i in indices)
 
 
-def with_drafts(model: Model, drafts: Sequence[Draft]) -> tuple[Model, bool]:
+def with_drafts(model: Model, drafts: Sequence[Draft], order: Order = sorted) -> tuple[Model, bool]:
     """The model of finished drafts, and whether an offline plan had to go.
 
     A plan holds for the tensors and the order it was made for; where either changed it is dropped.
     """
     graphs, signatures = [], list(model.signatures)
     for number, draft in enumerate(drafts):
-        graph, numbers = draft.subgraph()
+        graph, numbers = draft.subgraph(order)
         graphs.append(graph)
         signatures = [
             _renumbered_signature(item, numbers) if item.subgraph == number else item

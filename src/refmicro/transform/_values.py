@@ -93,22 +93,33 @@ class Values:
 
     def view(self, value: int) -> tuple[int, np.ndarray]:
         """The value that another one is made of, and which elements of it, in which shape."""
-        if value not in self._views:
-            self._views[value] = self._view(value)
+        path = [value]
+        while path[-1] not in self._views and (source := self._source(path[-1])) is not None:
+            path.append(source)
+        for index in reversed(path):
+            if index not in self._views:
+                self._views[index] = self._view(index)
         return self._views[value]
 
-    def _view(self, value: int) -> tuple[int, np.ndarray]:
-        item = self.tensor(value)
-        whole = value, np.arange(item.elements).reshape(item.shape)
+    def _source(self, value: int) -> int | None:
+        """The value whose elements an operator moved to make this one."""
         found = self.named(value, *MOVES)
         if found is None:
-            return whole
-        number, op = found
-        source = op.inputs[MOVES[op.name]]
-        moved = self._moves(number, op, source)
-        if moved is None or not same_values(self.tensor(source), item):
-            return whole
-        base, index = self.view(source)
+            return None
+        source = found[1].inputs[MOVES[found[1].name]]
+        return source if same_values(self.tensor(source), self.tensor(value)) else None
+
+    def _view(self, value: int) -> tuple[int, np.ndarray]:
+        """The view of a value, where that of its source is known."""
+        item = self.tensor(value)
+        source = self._source(value)
+        moved = None
+        if source is not None:
+            number, op = self.operator(value)
+            moved = self._moves(number, op, source)
+        if moved is None:
+            return value, np.arange(item.elements).reshape(item.shape)
+        base, index = self._views[source]
         return base, index.reshape(-1)[moved[op.outputs.index(value)]].reshape(item.shape)
 
     def _moves(self, number: int, op: Operator, source: int) -> list[np.ndarray] | None:
