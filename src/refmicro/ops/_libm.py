@@ -15,9 +15,11 @@ fdlibm.
 from __future__ import annotations
 
 import functools
-from decimal import Decimal, localcontext
+
 
 import numpy as np
+
+from refmicro._jit import jit
 
 _EXP_STEPS = 32
 """Steps of the table of powers of two, to an octave."""
@@ -29,8 +31,10 @@ _EXP_POLYNOMIAL = (
 )
 """Cubic of 2^r near 0, highest power first, without its constant 1."""
 
-_EXP_OVERFLOW = np.float32(float.fromhex("0x1.62e42ep6"))
-_EXP_UNDERFLOW = np.float32(float.fromhex("-0x1.9fe368p6"))
+_EXP_OVERFLOW = float.fromhex("0x1.62e42ep6")
+_EXP_UNDERFLOW = float.fromhex("-0x1.9fe368p6")
+_OCTAVES = 160
+"""Powers of two on either side that float32 results are made of."""
 
 
 @functools.cache
@@ -42,25 +46,46 @@ def _powers_of_two() -> np.ndarray:
     return np.array([float(power) for power in powers])
 
 
+@functools.cache
+def _octaves() -> np.ndarray:
+    """2^k for k from -160 to 159."""
+    return np.ldexp(1.0, np.arange(-_OCTAVES, _OCTAVES))
+
+
 def expf(x: np.ndarray) -> np.ndarray:
     """e^x, computed in double and rounded once."""
-    x = np.asarray(x, np.float32)
-    cubic, square, linear = (
-        c / _EXP_STEPS**power for c, power in zip(_EXP_POLYNOMIAL, (3, 2, 1), strict=True)
-    )
-    with np.errstate(all="ignore"):
-        # Arguments outside are answered below; here they only must not spoil the exponent.
-        inside = np.where(np.abs(x) < 110, x, np.float32(0)).astype(np.float64)
-        scaled = inside * (float.fromhex("0x1.71547652b82fep+0") * _EXP_STEPS)
-        steps = np.rint(scaled)
-        r = scaled - steps
-        index = steps.astype(np.int64)
-        scale = np.ldexp(_powers_of_two()[index % _EXP_STEPS], index // _EXP_STEPS)
-        y = (cubic * r + square) * (r * r) + (linear * r + 1.0)
-        y = (y * scale).astype(np.float32)
-        y = np.where(x > _EXP_OVERFLOW, np.float32(np.inf), y)
-        y = np.where(x < _EXP_UNDERFLOW, np.float32(0), y)
-        return np.where(np.isnan(x), x, y)
+    x = np.ascontiguousarray(x, np.float32)
+    polynomial = (c / _EXP_STEPS**n for c, n in zip(_EXP_POLYNOMIAL, (3, 2, 1), strict=True))
+    steps_of_one = float.fromhex("0x1.71547652b82fep+0") * _EXP_STEPS  # 32 / ln 2
+    out = np.empty(x.shape, np.float32)
+    with np.errstate(under="ignore"):
+        _exp(
+            x.reshape(-1),
+            _powers_of_two(),
+            _octaves(),
+            steps_of_one,
+            *polynomial,
+            out.reshape(-1),
+        )
+    return out
+
+
+@jit
+def _exp(x, powers, octaves, steps_of_one, cubic, square, linear, out):
+    for i in range(out.size):
+        value = np.float64(x[i])
+        if not value >= _EXP_UNDERFLOW:  # too small, or a NaN
+            out[i] = 0.0 if value < 0 else x[i]
+        elif value > _EXP_OVERFLOW:
+            out[i] = np.inf
+        else:
+            scaled = value * steps_of_one
+            steps = np.rint(scaled)
+            r = scaled - steps
+            index = np.int64(steps)
+            scale = powers[index & 31] * octaves[(index >> 5) + _OCTAVES]
+            y = (cubic * r + square) * (r * r) + (linear * r + 1.0)
+            out[i] = y * scale
 
 
 _LN2_HIGH = np.float32(6.9313812256e-01)

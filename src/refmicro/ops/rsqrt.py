@@ -78,8 +78,8 @@ def _rsqrt_int8(x, zero_point, multiplier, shift, output_zero_point, out):
             out[i] = 127
         else:
             root, right_shift = inverse_square_root(value)
-            value = multiply_by_quantized_multiplier(1, root, 20 - right_shift)
-            value = multiply_by_quantized_multiplier(value, multiplier, shift - 20)
+            value = multiply_by_quantized_multiplier(1, root, _SHIFT - right_shift)
+            value = multiply_by_quantized_multiplier(value, multiplier, shift - _SHIFT)
             out[i] = clamp(value + output_zero_point, -128, 127)
 
 
