@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import functools
 
-
 import numpy as np
 
 from refmicro._jit import jit
@@ -40,6 +39,8 @@ _OCTAVES = 160
 @functools.cache
 def _powers_of_two() -> np.ndarray:
     """2^(i / 32) rounded to double, for i from 0 to 31."""
+    from decimal import Decimal, localcontext
+
     with localcontext() as context:
         context.prec = 40
         powers = [Decimal(2) ** (Decimal(i) / _EXP_STEPS) for i in range(_EXP_STEPS)]
@@ -224,6 +225,8 @@ _INVALID = np.array(0xFFC00000, np.uint32).view(np.float32)
 @functools.cache
 def _logs_of_centres() -> np.ndarray:
     """Logarithms of the points whose inverses `_LOG_CENTRES` holds, rounded to double."""
+    from decimal import Decimal, localcontext
+
     with localcontext() as context:
         context.prec = 40
         return np.array([-float(Decimal(float(c)).ln()) for c in _LOG_CENTRES])
