@@ -51,8 +51,15 @@ class DType(enum.Enum):
         """
         return _NUMPY[self]
 
+    def __init__(self, code: int) -> None:
+        # Messages are put together for every check that passes, so the text is made once.
+        self._text = self._name_.lower()
+
     def __str__(self) -> str:
-        return self.name.lower()
+        return self._text
+
+    def __format__(self, spec: str) -> str:
+        return format(self._text, spec)
 
 
 _ITEMSIZE_BYTES = {
