@@ -42,24 +42,37 @@ def judge(data: bytes) -> str:
 
     Any other exception is a failure of the test, and so is taking too long.
     """
+    verdict, model = prepared(data)
+    return run(model) if model is not None and runs_quickly(model) else verdict
+
+
+def prepared(data: bytes) -> tuple[str, Model | None]:
+    """Read and prepare `data`; "prepared" and the model, or the name of the error and None."""
     start = time.process_time()
+    verdict, model = "prepared", None
     try:
         model = parse_model(data)
         prepare_model(model, TflmBuild())
         prepare_model(model, TflmBuild.wheel())
-        verdict = "prepared"
-        if runs_quickly(model):
-            interpreter = Interpreter(model)
-            interpreter.invoke()
-            for index in range(interpreter.output_count):
-                interpreter.get_output(index)
-            verdict = "ran"
     except REFUSALS as error:
-        verdict = type(error).__name__
+        verdict, model = type(error).__name__, None
         check_message(error)
     seconds = time.process_time() - start
     assert seconds < CASE_SECONDS, f"took {seconds:.1f} s and ended as {verdict}"
-    return verdict
+    return verdict, model
+
+
+def run(model: Model) -> str:
+    """Run a model once on zeros; "ran" or the name of the error. Kernels may be compiled for it."""
+    try:
+        interpreter = Interpreter(model)
+        interpreter.invoke()
+        for index in range(interpreter.output_count):
+            interpreter.get_output(index)
+    except REFUSALS as error:
+        check_message(error)
+        return type(error).__name__
+    return "ran"
 
 
 def runs_quickly(model: Model) -> bool:
