@@ -268,6 +268,7 @@ class _GraphPlan:
     outputs: tuple[int, ...]
     constants: dict[int, np.ndarray]
     variables: frozenset[int]
+    variable_inputs: tuple[int, ...]
     dead_after: tuple[tuple[int, ...], ...]
     peak_bytes: int
 
@@ -300,6 +301,7 @@ class _GraphPlan:
             graph.outputs,
             constants,
             variables,
+            tuple(i for i in graph.inputs if i in variables),
             tuple(tuple(items) for items in dead),
             peak,
         )
@@ -371,6 +373,8 @@ class _Run:
         if self.trace is not None:
             self.trace(index, -1, dict(zip(graph.inputs, inputs, strict=True)))
         context = _Context(self, index, graph, values, batch, rows)
+        for tensor in graph.variable_inputs:
+            context.store(tensor, values[tensor])
         for node, dead in zip(graph.nodes, graph.dead_after, strict=True):
             context.node = node.operator
             context.step = node.index

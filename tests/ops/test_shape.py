@@ -10,9 +10,10 @@ from tests.ops.harness import compare, model_of, tensor
 pytestmark = pytest.mark.oracle
 
 
-def model(shape, output, *, x=DType.INT8, y=DType.INT32, extra=()):
+def model(shape, output, *, x=DType.INT8, y=DType.INT32, extra=(), out_type=2):
     """A SHAPE of a tensor."""
-    return model_of("SHAPE", [tensor(x, shape), *extra], [tensor(y, output)], {"out_type": 2})
+    options = {"out_type": out_type}
+    return model_of("SHAPE", [tensor(x, shape), *extra], [tensor(y, output)], options)
 
 
 @pytest.mark.parametrize("shape", [(7,), (2, 3), (1, 2, 3, 4), (1,) * 7])
@@ -25,10 +26,20 @@ def test_another_shape_of_the_output():
     compare(model((2, 3), (1, 2)), expect="run")
 
 
+@pytest.mark.parametrize("out_type", [0, 4, 18])
+def test_type_option_is_not_used(out_type):
+    compare(model((2, 3), (2,), out_type=out_type), expect="run")
+
+
 @pytest.mark.parametrize(
     "refused",
-    [model((2,), (1,), y=DType.INT64), model((2,), (1,), extra=[tensor(DType.INT8, (1,))])],
-    ids=["int64", "2 inputs"],
+    [
+        model((2,), (1,), y=DType.INT64),
+        model((2,), (1,), extra=[tensor(DType.INT8, (1,))]),
+        model((2,), (1,), out_type=-1),
+        model((2,), (1,), out_type=100),
+    ],
+    ids=["int64", "2 inputs", "type -1", "type 100"],
 )
 def test_refused(refused):
     compare(refused, expect="refuse")

@@ -55,9 +55,17 @@ def test_shared_name_must_be_given():
         prepare_model(built, TflmBuild())
 
 
-def test_output_must_hold_one_id():
-    wide = tensor(DType.RESOURCE, (2,))
-    give = graphs.op("VAR_HANDLE", [], [wide], {"container": "", "shared_name": "v"})
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        tensor(DType.RESOURCE, (2,)),
+        tensor(DType.INT64, ()),
+        tensor(DType.RESOURCE, (), variable=True),
+    ],
+    ids=["two ids", "int64", "variable"],
+)
+def test_output_must_hold_one_id(wrong):
+    give = graphs.op("VAR_HANDLE", [], [wrong], {"container": "", "shared_name": "v"})
     x = tensor(DType.INT8, (2,))
-    with pytest.raises(InvalidModelError, match="one resource id"):
+    with pytest.raises(InvalidModelError, match="one computed resource id"):
         prepare_model(graphs.model(graphs.subgraph([x], [x], [give])), TflmBuild())

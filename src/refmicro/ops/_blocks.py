@@ -119,6 +119,11 @@ def _geometry(data: Blocks, values: tuple[int, ...]) -> Geometry:
 def _misfit(layout: Layout, geometry: Geometry) -> str:
     if min(geometry.block) < 1:
         return f"block_shape {list(geometry.block)}"
+    reach = [
+        size * block for size, block in zip(geometry.output_shape[1:3], geometry.block, strict=True)
+    ]
+    if max(reach) >= 2**31:
+        return f"block_shape {list(geometry.block)}, beyond 32 bits"
     return layout.misfit(geometry)
 
 

@@ -43,7 +43,7 @@ def type_of(node: Node) -> DType:
 
 
 def _type_code(found: FlexMap) -> int:
-    return found.whole("T", -1)
+    return found.whole("T")
 
 
 def pointer_bytes(build: TflmBuild) -> int:

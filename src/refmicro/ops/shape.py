@@ -13,6 +13,9 @@ import numpy as np
 from refmicro.ops._spec import EvalContext, OpSpec, PrepareContext
 from refmicro.types import DType, Tensor
 
+_LAST_TYPE = 22
+"""FLOAT8_E5M2; the parser refuses other codes, and nothing reads them afterwards."""
+
 
 def prepare(ctx: PrepareContext) -> tuple[Tensor, Tensor]:
     """Returns input and output."""
@@ -21,6 +24,10 @@ def prepare(ctx: PrepareContext) -> tuple[Tensor, Tensor]:
     x, output = ctx.node.input(0), ctx.node.outputs[0]
     ctx.require_shape(x is not None, "input 0 must be present", "absent")
     ctx.require_type("output", output, DType.INT32)
+    out_type = ctx.options.get("out_type", 0)
+    ctx.require(
+        0 <= out_type <= _LAST_TYPE, "out_type must be a tensor type of the schema", out_type
+    )
     ctx.require_shape(
         output.elements == len(x.shape), f"output must hold {len(x.shape)} values", output.elements
     )

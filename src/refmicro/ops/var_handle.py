@@ -4,7 +4,8 @@ Shapes: no input; the output holds one 32-bit id, the same in every invocation. 
 by `container` and `shared_name`; without a container any container of that name fits.
 Quantization: none; the output's type is resource.
 Persistent: 4 bytes, which hold the id; the output points there and takes no room in the head.
-Differs: an absent shared_name is refused; TFLM would follow a null pointer.
+Differs: an absent shared_name is refused, TFLM would follow a null pointer; an output that is a
+variable tensor is refused, TFLM would reset the id with it.
 Source: `tensorflow/lite/micro/kernels/var_handle.cc`,
 `tensorflow/lite/micro/micro_resource_variable.cc`.
 """
@@ -32,8 +33,10 @@ def prepare(ctx: PrepareContext) -> Handle:
     ctx.require_shape(len(outputs) == 1, "must have 1 output", len(outputs))
     output = outputs[0]
     ctx.require_shape(
-        output.dtype in (DType.RESOURCE, DType.INT32) and output.elements == 1,
-        "output must be one resource id",
+        output.dtype in (DType.RESOURCE, DType.INT32)
+        and output.elements == 1
+        and not (output.is_variable or output.is_constant),
+        "output must be one computed resource id",
         f"{output.dtype}{list(output.shape)}",
     )
     shared_name = ctx.options.get("shared_name")
