@@ -56,10 +56,11 @@ def test_strategies_give_the_same_bytes(config: MambaConfig) -> None:
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("config", [TINY, DEEP], ids=["one layer", "two layers"])
-@pytest.mark.parametrize("bits", [8, 16, 32])
-def test_refmicro_equals_tflm(config: MambaConfig, bits: int) -> None:
+@pytest.mark.parametrize(("bits", "state_bits"), [(8, None), (8, 16), (16, None), (32, None)])
+def test_refmicro_equals_tflm(config: MambaConfig, bits: int, state_bits: int | None) -> None:
     chosen = float_grids(grids(config)) if bits == 32 else grids(config, bits)
-    model = streaming_model(config, parameters(config), chosen, StreamingOptions(bits=bits))
+    options = StreamingOptions(bits=bits, state_bits=state_bits)
+    model = streaming_model(config, parameters(config), chosen, options)
     found = check_model(model, f"{bits} bits", count=6)
     assert found.refused is None
     assert found.equal
@@ -162,3 +163,19 @@ def test_interval() -> None:
     assert (round(found.share, 4), round(found.low, 4), round(found.high, 4)) == (
         *(0.8, 0.4902, 0.9433),
     )
+
+
+def test_a_wide_state_is_finer() -> None:
+    """On a range so wide that 8 bits round the state away, 16 bits still hold it."""
+    p, frames = parameters(TINY), clips(TINY, 20)
+    # What comes from the state decides the answer, not what goes past it.
+    p |= {"0.d": 0 * p["0.d"], "0.x_proj": 3 * p["0.x_proj"], "0.out_proj": 3 * p["0.out_proj"]}
+    coarse = grids(TINY) | {"frame": Grid(0.03), "0.h": Grid(4.0)}
+    exact = float_grids(coarse)
+    floats = run_in_refmicro(streaming_model(TINY, p, exact, StreamingOptions(bits=32)), frames)
+    errors = []
+    for state_bits in (8, 16):
+        options = StreamingOptions(state_bits=state_bits)
+        model = streaming_model(TINY, p, coarse, options)
+        errors.append(np.std(run_in_refmicro(model, frames) * 0.02 - floats))
+    assert errors[1] < 0.8 * errors[0]

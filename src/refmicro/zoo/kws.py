@@ -15,7 +15,6 @@ from refmicro._files import write_files
 from refmicro.model.graph import Model
 from refmicro.zoo import mamba, synthesis, training
 from refmicro.zoo.evaluate import Accuracy, run_in_refmicro
-from refmicro.zoo.quantise import Grid
 from refmicro.zoo.speech_commands import read_corpus
 from refmicro.zoo.streaming import streaming_model
 from refmicro.zoo.training import Data, Progress, Say, TrainConfig, Trained
@@ -129,16 +128,6 @@ def float_answers(result: Result) -> np.ndarray:
     parameters = {name: tf.constant(value) for name, value in result.trained.parameters.items()}
     logits = training.evaluator(result.config, parameters)
     return logits(result.data.features["testing"]).argmax(-1)
-
-
-def scale_widened(grids: dict[str, Grid]) -> dict[str, Grid]:
-    """The same ranges in 16 bits."""
-    widened = {}
-    for name, grid in grids.items():
-        low, high = grid.limits
-        largest = max(abs(low - grid.zero_point), abs(high - grid.zero_point)) * grid.scale
-        widened[name] = Grid(float(np.float32(largest / 32767)), 0, 16)
-    return widened
 
 
 def summary(result: Result) -> dict[str, Any]:

@@ -24,7 +24,13 @@ from refmicro.zoo import kws, mamba
 from refmicro.zoo.evaluate import Accuracy, Progress, TflmRun, run_in_tflm, run_whole_in_tflm
 from refmicro.zoo.looped import while_model
 from refmicro.zoo.quantise import Grid
-from refmicro.zoo.streaming import StreamingOptions, float_grids, quantised_frames, streaming_model
+from refmicro.zoo.streaming import (
+    StreamingOptions,
+    float_grids,
+    quantised_frames,
+    streaming_model,
+    wide_grids,
+)
 from refmicro.zoo.training import Say, Trained
 from refmicro.zoo.unrolled import unrolled_model
 
@@ -74,7 +80,7 @@ class Strategy:
 def _streaming(**options: Any) -> Callable[..., Model]:
     def make(config: Any, parameters: Any, grids: dict[str, Grid]) -> Model:
         if options.get("bits") == 16:
-            grids = kws.scale_widened(grids)
+            grids = wide_grids(grids)
         if options.get("bits") == 32:
             grids = float_grids(grids)
         return streaming_model(config, parameters, grids, StreamingOptions(**options))
@@ -105,6 +111,11 @@ STRATEGIES = (
     ),
     Strategy("unrolled", "int8; all frames at once, a chain of T steps", unrolled_model, True),
     Strategy("WHILE loop", "int8; the streaming step as the body of a loop", while_model, True),
+    Strategy(
+        "streaming, 16-bit state",
+        "int8 but for the recurrence: state, decays and what enters have 16 bits",
+        _streaming(state_bits=16),
+    ),
     Strategy("streaming, int16x8", "16-bit activations and state", _streaming(bits=16)),
     Strategy(
         "streaming, float32",

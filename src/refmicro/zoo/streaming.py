@@ -167,6 +167,8 @@ class StreamingOptions:
 
     Attributes:
         bits: of activations and state: 8, 16, or 32 for float32.
+        state_bits: 16 gives the recurrence of an int8 model 16 bits: its state, its decays and what
+            enters it; None means as many as `bits`.
         state: where the scan's state and the sum of logits live, one of `STATES`; the tail of the
             convolution is a variable tensor always, SVDF takes no other.
         in_place: the offline plan that lets big temporaries share their bytes.
@@ -174,6 +176,7 @@ class StreamingOptions:
     """
 
     bits: int = 8
+    state_bits: int | None = None
     state: str = "variable"
     in_place: bool = True
     names: bool = False
@@ -344,14 +347,30 @@ class _Layer:
         out = self.vector(f"{name}_narrow", self.build.tensors[source].shape[1], grid)
         return self.build.add("QUANTIZE", (source,), out)
 
-    def binary(self, op: str, name: str, a: int, b: int, shape: tuple[int, ...] = ()) -> int:
-        out = self.build.tensor(name, shape or self.build.tensors[a].shape, self.grid(name))
+    @property
+    def scan_bits(self) -> int:
+        return self.options.state_bits or self.options.bits
+
+    def scan_grid(self, name: str) -> Grid:
+        grid = self.grid(name)
+        return _widened_grid(grid) if grid.bits < self.scan_bits else grid
+
+    def in_scan(self, source: int) -> int:
+        """A value in the width of the recurrence."""
+        tensor = self.build.tensors[source]
+        if tensor.dtype is _TYPES[self.scan_bits]:
+            return source
+        grid = _widened_grid(Grid(tensor.scale, tensor.zero_point))
+        return self.build.add("QUANTIZE", (source,), self.vector("wide", tensor.shape[1], grid))
+
+    def binary(self, op: str, name: str, a: int, b: int) -> int:
+        out = self.build.tensor(name, self.build.tensors[a].shape, self.grid(name))
         return self.build.add(op, (a, b), out)
 
     def unit(self, name: str, source: int) -> int:
-        shape = self.build.tensors[source].shape
-        out = self.build.tensor(name, shape, _UNIT[self.options.bits])
-        return self.build.add("LOGISTIC", (source,), out)
+        tensor = self.build.tensors[source]
+        grid = next(_UNIT[bits] for bits, kind in _TYPES.items() if kind is tensor.dtype)
+        return self.build.add("LOGISTIC", (source,), self.build.tensor(name, tensor.shape, grid))
 
     def silu(self, name: str, source: int) -> int:
         out = "x" if name == "conv" else f"{name}_silu"
@@ -376,7 +395,7 @@ class _Layer:
     def column(self, source: int) -> int:
         """(1, d_inner) as (d_inner, 1), the same bytes."""
         tensor = self.build.tensors[source]
-        grid = Grid(tensor.scale, tensor.zero_point, self.options.bits)
+        grid = Grid(tensor.scale, tensor.zero_point, self.scan_bits)
         out = self.build.tensor("column", (tensor.shape[1], 1), grid)
         return self.build.add("RESHAPE", (source,), out, new_shape=(tensor.shape[1], 1))
 
@@ -385,23 +404,27 @@ class _Layer:
         build, w, d, n = self.build, self.w, self.config.d_inner, self.config.d_state
         low = self.linear("step_low", x, w.dt_low)
         z = self.linear("step", low, w.dt, w.dt_bias)
-        u = self.column(self.binary("MUL", "u", self.unit("dt", z), x))
-        a_log = build.weight("w_a_log", -np.asarray(w.a_log), bits=self.options.bits)
-        argument = self.binary("SUB", "decay_log", a_log, self.column(z), (d, n))
-        decay = self.unit("decay", argument)
-        h, later = build.remember(f"h{self.number}", (d, n), self.grid("h"))
-        kept = h if h == later else build.tensor("kept", (d, n), self.grid("h"))
+        u = self.binary("MUL", "u", self.unit("dt", z), x)
+        z, u = self.column(self.in_scan(z)), self.column(self.in_scan(u))
+        a_log = build.weight("w_a_log", -np.asarray(w.a_log), bits=self.scan_bits)
+        argument = build.tensor("decay_log", (d, n), self.scan_grid("decay_log"))
+        decay = self.unit("decay", build.add("SUB", (a_log, z), argument))
+        h, later = build.remember(f"h{self.number}", (d, n), self.scan_grid("h"))
+        kept = h if h == later else build.tensor("kept", (d, n), self.scan_grid("h"))
         build.add("MUL", (h, decay), kept)
-        b = self.linear("b", x, w.b)
-        entering = self.binary("MUL", "input", u, b, (d, n))
-        h = build.add("ADD", (kept, entering), later)
+        b = self.in_scan(self.linear("b", x, w.b))
+        entering = build.tensor("input", (d, n), self.scan_grid("input"))
+        h = build.add("ADD", (kept, build.add("MUL", (u, b), entering)), later)
         build.offsets.update(dict.fromkeys((argument, decay, entering), 0))
-        c = self.linear("c", x, w.c)
-        if self.options.bits != 16:
-            return build.add("FULLY_CONNECTED", (c, h), self.vector("scan", d))
+        c = self.in_scan(self.linear("c", x, w.c))
+        out = self.vector("scan", d, self.scan_grid("scan"))
+        if self.scan_bits != 16:
+            return build.add("FULLY_CONNECTED", (c, h), out)
         # FULLY_CONNECTED takes no int16 filter.
-        out = self.vector("scan", d)
-        return build.add("BATCH_MATMUL", (c, h), out, adj_x=False, adj_y=True)
+        build.add("BATCH_MATMUL", (c, h), out, adj_x=False, adj_y=True)
+        if self.options.bits == 16:
+            return out
+        return build.add("QUANTIZE", (out,), self.vector("scan", d))
 
     def skip(self, x: int, y: int) -> int:
         bits = self.options.bits
@@ -433,6 +456,17 @@ def with_offsets(model: Model, builds: list[Builder]) -> Model:
     offsets = [b.offsets.get(index, -1) for b in builds for index in range(len(b.tensors))]
     plan = struct.pack(f"<{3 + len(offsets)}i", 1, len(builds) - 1, len(offsets), *offsets)
     return model.with_metadata(OFFLINE_PLAN_METADATA, plan)
+
+
+def _widened_grid(grid: Grid) -> Grid:
+    """The range of an int8 grid in 16 bits."""
+    largest = max(-128 - grid.zero_point, 127 - grid.zero_point, key=abs)
+    return Grid(_f32(abs(largest) * grid.scale / 32767), 0, 16)
+
+
+def wide_grids(grids: dict[str, Grid]) -> dict[str, Grid]:
+    """The same ranges in 16 bits."""
+    return {name: _widened_grid(grid) for name, grid in grids.items()}
 
 
 def float_grids(grids: dict[str, Grid]) -> dict[str, Grid]:
