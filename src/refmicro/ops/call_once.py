@@ -1,6 +1,7 @@
 """CALL_ONCE: runs a subgraph, which initialises resource variables, in the first invocation only.
 
 Shapes: no inputs, no outputs; the subgraph has no inputs either.
+Quantization: none, it moves no values.
 Persistent: 8 bytes. That it has run survives `Reset`, while the variables that it set do not: only
 a new allocation makes it run again.
 Differs: a subgraph with inputs is refused; TFLM would run it on what lies in the arena.

@@ -1,8 +1,9 @@
 """CAST: output = x in another type.
 
 Shapes: input and output have as many elements.
-Types: bool, int8, int16, int32, uint32, float32, each to each. Scales are ignored. Integers keep
-their low bits; floats are cut towards 0 and saturate, a NaN becomes 0; to bool, all but 0 is true.
+Quantization: scales are ignored. bool, int8, int16, int32, uint32, float32, each to each. Integers
+keep their low bits; floats are cut towards 0 and saturate, a NaN becomes 0; to bool, all but 0 is
+true.
 The source read here has no bool output and leaves floats that do not fit undefined; this is what
 the pinned wheel does.
 Source: `tensorflow/lite/micro/kernels/cast.cc`.

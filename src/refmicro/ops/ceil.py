@@ -1,6 +1,7 @@
-"""CEIL: output = the smallest whole number that is not below x, float32 only.
+"""CEIL: output = the smallest whole number that is not below x.
 
 Shapes: input and output have the same shape.
+Quantization: none; float32 only.
 Source: `tensorflow/lite/micro/kernels/ceil.cc`.
 """
 

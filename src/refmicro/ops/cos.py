@@ -1,6 +1,7 @@
-"""COS: output = cos(x), float32 only.
+"""COS: output = cos(x).
 
 Shapes: input and output have as many elements.
+Quantization: none; float32 only.
 Source: `tensorflow/lite/micro/kernels/elementwise.cc`; `cosf` as in `_libm.py`.
 """
 

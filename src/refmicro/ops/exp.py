@@ -1,6 +1,7 @@
-"""EXP: output = e^x, float32 only.
+"""EXP: output = e^x.
 
 Shapes: input and output have the same shape.
+Quantization: none; float32 only.
 Source: `tensorflow/lite/micro/kernels/exp.cc`; `expf` as in `_libm.py`.
 """
 

@@ -1,6 +1,7 @@
-"""FLOOR: output = the largest whole number that is not above x, float32 only.
+"""FLOOR: output = the largest whole number that is not above x.
 
 Shapes: input and output have as many elements.
+Quantization: none; float32 only.
 Source: `tensorflow/lite/micro/kernels/floor.cc`.
 """
 

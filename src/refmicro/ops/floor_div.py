@@ -1,6 +1,7 @@
-"""FLOOR_DIV: output = floor(a / b), the quotient in double; float32 only.
+"""FLOOR_DIV: output = floor(a / b), the quotient in double.
 
 Shapes: inputs broadcast by NumPy's rules, at most 6 dimensions.
+Quantization: none; float32 only.
 A divisor of 0 ends the invocation with an error, as in TFLM.
 Source: `tensorflow/lite/micro/kernels/floor_div.cc`,
 `tensorflow/lite/kernels/internal/reference/floor_div.h`.

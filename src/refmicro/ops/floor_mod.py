@@ -1,6 +1,7 @@
-"""FLOOR_MOD: output = a - floor(a / b) * b, from C's `fmod`; float32 only.
+"""FLOOR_MOD: output = a - floor(a / b) * b, from C's `fmod`.
 
 Shapes: inputs broadcast by NumPy's rules, at most 6 dimensions. A divisor of 0 gives NaN.
+Quantization: none; float32 only.
 Source: `tensorflow/lite/micro/kernels/floor_mod.cc`,
 `tensorflow/lite/kernels/internal/reference/floor_mod.h`.
 """

@@ -1,6 +1,7 @@
-"""LOG: output = the natural logarithm of x, float32 only.
+"""LOG: output = the natural logarithm of x.
 
 Shapes: input and output have as many elements.
+Quantization: none; float32 only.
 Source: `tensorflow/lite/micro/kernels/elementwise.cc`; `logf` as in `_libm.py`.
 """
 

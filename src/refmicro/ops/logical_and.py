@@ -1,6 +1,7 @@
-"""LOGICAL_AND: output = a and b, bool only.
+"""LOGICAL_AND: output = a and b.
 
 Shapes: inputs broadcast by NumPy's rules, at most 6 dimensions.
+Quantization: none; bool only.
 Differs: TFLM looks at no type and reads whatever it gets as bool; here other types are refused.
 Source: `tensorflow/lite/micro/kernels/logical{,_common}.cc`.
 """

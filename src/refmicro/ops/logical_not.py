@@ -1,6 +1,7 @@
-"""LOGICAL_NOT: output = not x, bool only.
+"""LOGICAL_NOT: output = not x.
 
 Shapes: input and output have as many elements.
+Quantization: none; bool only.
 Source: `tensorflow/lite/micro/kernels/elementwise.cc`.
 """
 

@@ -1,6 +1,7 @@
-"""NEG: output = -x, float32 only.
+"""NEG: output = -x.
 
 Shapes: input and output have as many elements.
+Quantization: none; float32 only.
 Source: `tensorflow/lite/micro/kernels/neg.cc`.
 """
 

@@ -1,8 +1,9 @@
-"""ROUND: output = the nearest whole number, halves to even, float32 only.
+"""ROUND: output = the nearest whole number, halves to even.
 
 Values in -0.5..0 give +0, because TFLM rounds up by adding 1 to the whole number below.
 
 Shapes: input and output have the same shape.
+Quantization: none; float32 only.
 Source: `tensorflow/lite/micro/kernels/round.cc`.
 """
 

@@ -1,7 +1,7 @@
 """SELECT_V2: output = condition ? x : y.
 
 Shapes: the three inputs broadcast to the output by NumPy's rules, at most 6 dimensions.
-Types: bool condition; x and y int8, int16 or float32, scales are not looked at.
+Quantization: bool condition; x and y int8, int16 or float32, scales are not looked at.
 Source: `tensorflow/lite/micro/kernels/select.cc`,
 `tensorflow/lite/kernels/internal/reference/select.h`.
 """

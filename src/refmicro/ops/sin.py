@@ -1,6 +1,7 @@
-"""SIN: output = sin(x), float32 only.
+"""SIN: output = sin(x).
 
 Shapes: input and output have as many elements.
+Quantization: none; float32 only.
 Source: `tensorflow/lite/micro/kernels/elementwise.cc`; `sinf` as in `_libm.py`.
 """
 

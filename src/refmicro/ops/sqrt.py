@@ -1,6 +1,7 @@
-"""SQRT: output = the square root of x, float32 only.
+"""SQRT: output = the square root of x.
 
 Shapes: input and output have as many elements.
+Quantization: none; float32 only.
 Source: `tensorflow/lite/micro/kernels/elementwise.cc`.
 """
 

@@ -1,6 +1,7 @@
-"""SQUARE: output = x * x, float32 only.
+"""SQUARE: output = x * x.
 
 Shapes: input and output have as many elements.
+Quantization: none; float32 only.
 Source: `tensorflow/lite/micro/kernels/elementwise.cc`.
 """
 

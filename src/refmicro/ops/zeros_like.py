@@ -1,7 +1,7 @@
 """ZEROS_LIKE: output = zero bytes, whatever the input and the zero point.
 
 Shapes: input and output have as many elements.
-Types: int8, int32, int64, float32.
+Quantization: int8, int32, int64, float32.
 Source: `tensorflow/lite/micro/kernels/zeros_like.cc`.
 """
 
