@@ -169,8 +169,9 @@ def test_a_wide_state_is_finer() -> None:
     """On a range so wide that 8 bits round the state away, 16 bits still hold it."""
     p, frames = parameters(TINY), clips(TINY, 20)
     # What comes from the state decides the answer, not what goes past it.
-    p |= {"0.d": 0 * p["0.d"], "0.x_proj": 3 * p["0.x_proj"], "0.out_proj": 3 * p["0.out_proj"]}
-    coarse = grids(TINY) | {"frame": Grid(0.03), "0.h": Grid(4.0)}
+    p |= {"0.d": 0 * p["0.d"], "0.dt_bias": p["0.dt_bias"] + 3}
+    p |= {name: 2 * p[name] for name in ("0.x_proj", "0.in_proj")}
+    coarse = grids(TINY, scale=0.04) | {"logits": Grid(0.02), "0.h": Grid(4.0)}
     exact = float_grids(coarse)
     floats = run_in_refmicro(streaming_model(TINY, p, exact, StreamingOptions(bits=32)), frames)
     errors = []
