@@ -24,7 +24,11 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Fixed:
-    """Fixed point of `bits` bits; intermediate values are held in `wide`, where products fit."""
+    """Fixed point of `bits` bits; intermediate values are held in `wide`, where products fit.
+
+    C++ stores every step in `bits` bits. Sums may wrap around there, but only what is multiplied or
+    shifted next needs to be wrapped here, and what was divided before a product stays inside.
+    """
 
     bits: int
 
@@ -39,9 +43,11 @@ class Fixed:
         return (x << up) >> up
 
     def rounded(self, x: np.ndarray) -> np.ndarray:
-        """A product back to `bits` bits."""
+        """A product without its fraction, to the nearest; `x` is overwritten."""
         fraction = self.bits - 1
-        return self.narrow((x + self.wide(1 << (fraction - 1))) >> self.wide(fraction))
+        x += self.wide(1 << (fraction - 1))
+        x >>= self.wide(fraction)
+        return x
 
     def times(self, a: Pair, b: Pair) -> Pair:
         """Complex product, each part rounded once."""
@@ -190,23 +196,17 @@ class RealFft:
                 if i
             ]
             out = butterfly(self, legs[0], turned, outer * inner)
-            re = np.stack([leg[0] for leg in out], axis=2).reshape(len(re), -1)
-            im = np.stack([leg[1] for leg in out], axis=2).reshape(len(im), -1)
+            re, im = (
+                self.arithmetic.narrow(np.stack([leg[part] for leg in out], axis=2)).reshape(
+                    len(re), -1
+                )
+                for part in (0, 1)
+            )
             inner *= factor
         return re, im
 
     def _twiddle(self, index: np.ndarray | int) -> Pair:
         return self.twiddles[0][index], self.twiddles[1][index]
-
-    def add(self, a: Pair, b: Pair) -> Pair:
-        """Sum as C++ stores it."""
-        narrow = self.arithmetic.narrow
-        return narrow(a[0] + b[0]), narrow(a[1] + b[1])
-
-    def sub(self, a: Pair, b: Pair) -> Pair:
-        """Difference as C++ stores it."""
-        narrow = self.arithmetic.narrow
-        return narrow(a[0] - b[0]), narrow(a[1] - b[1])
 
     def forward(self, values: np.ndarray) -> np.ndarray:
         """`kiss_fftr`: (B, length) real values to (B, half + 1, 2) complex ones."""
@@ -221,14 +221,18 @@ class RealFft:
         low = math_.divided((z[0][:, k], z[1][:, k]), 2)
         high = (z[0][:, self.half - k], math_.narrow(-z[1][:, self.half - k]))
         high = math_.divided(high, 2)
-        even = self.add(low, high)
-        odd = math_.times(self.sub(low, high), self.super_twiddles)
+        even, odd = self._separated(low, high)
         # Where both name the middle, C++ writes the second over the first.
         out[:, k, 0] = math_.halved(even[0] + odd[0])
         out[:, k, 1] = math_.halved(even[1] + odd[1])
         out[:, self.half - k, 0] = math_.halved(even[0] - odd[0])
         out[:, self.half - k, 1] = math_.halved(odd[1] - even[1])
         return out.astype(values.dtype)
+
+    def _separated(self, low: Pair, high: Pair) -> tuple[Pair, Pair]:
+        """Sum, and turned difference, of a frequency and its mirror image, both halved before."""
+        turned = self.arithmetic.times(_sub(low, high), self.super_twiddles)
+        return _add(low, high), tuple(self.arithmetic.narrow(part) for part in turned)
 
     def backward(self, values: np.ndarray) -> np.ndarray:
         """`kiss_fftri`: (B, half + 1, 2) complex values to (B, length) real ones."""
@@ -247,68 +251,71 @@ class RealFft:
         low = math_.divided((re[:, k], im[:, k]), 2)
         high = (re[:, self.half - k], math_.narrow(-im[:, self.half - k]))
         high = math_.divided(high, 2)
-        even = self.add(low, high)
-        odd = math_.times(self.sub(low, high), self.super_twiddles)
-        z[0][:, k], z[1][:, k] = self.add(even, odd)
-        mirrored = self.sub(even, odd)
+        even, odd = self._separated(low, high)
+        z[0][:, k], z[1][:, k] = (math_.narrow(part) for part in _add(even, odd))
+        mirrored = tuple(math_.narrow(part) for part in _sub(even, odd))
         z[0][:, self.half - k], z[1][:, self.half - k] = mirrored[0], math_.narrow(-mirrored[1])
         out = np.empty((len(values), self.length), values.dtype)
         out[:, 0::2], out[:, 1::2] = self.complex_fft((z[0], z[1]))
         return out
 
 
+def _add(a: Pair, b: Pair) -> Pair:
+    return a[0] + b[0], a[1] + b[1]
+
+
+def _sub(a: Pair, b: Pair) -> Pair:
+    return a[0] - b[0], a[1] - b[1]
+
+
 def _butterfly2(fft: RealFft, first: Pair, turned: list[Pair], _: int) -> list[Pair]:
-    return [fft.add(first, turned[0]), fft.sub(first, turned[0])]
+    return [_add(first, turned[0]), _sub(first, turned[0])]
 
 
 def _butterfly4(fft: RealFft, first: Pair, turned: list[Pair], _: int) -> list[Pair]:
-    narrow = fft.arithmetic.narrow
-    minus = fft.sub(first, turned[1])
-    plus = fft.add(first, turned[1])
-    both = fft.add(turned[0], turned[2])
-    gap = fft.sub(turned[0], turned[2])
-    right = (narrow(minus[0] + gap[1]), narrow(minus[1] - gap[0]))
-    left = (narrow(minus[0] - gap[1]), narrow(minus[1] + gap[0]))
+    minus, plus = _sub(first, turned[1]), _add(first, turned[1])
+    both, gap = _add(turned[0], turned[2]), _sub(turned[0], turned[2])
+    right = (minus[0] + gap[1], minus[1] - gap[0])
+    left = (minus[0] - gap[1], minus[1] + gap[0])
     if fft.inverse:
         right, left = left, right
-    return [fft.add(plus, both), right, fft.sub(plus, both), left]
+    return [_add(plus, both), right, _sub(plus, both), left]
 
 
 def _butterfly3(fft: RealFft, first: Pair, turned: list[Pair], stride: int) -> list[Pair]:
     math_ = fft.arithmetic
-    both, gap = fft.add(*turned), fft.sub(*turned)
-    middle = fft.sub(first, (math_.halved(both[0]), math_.halved(both[1])))
+    both, gap = _add(*turned), _sub(*turned)
+    middle = _sub(first, (math_.halved(both[0]), math_.halved(both[1])))
     factor = fft.twiddles[1][stride]
     gap = (math_.scaled(gap[0], factor), math_.scaled(gap[1], factor))
     return [
-        fft.add(first, both),
-        (math_.narrow(middle[0] - gap[1]), math_.narrow(middle[1] + gap[0])),
-        (math_.narrow(middle[0] + gap[1]), math_.narrow(middle[1] - gap[0])),
+        _add(first, both),
+        (middle[0] - gap[1], middle[1] + gap[0]),
+        (middle[0] + gap[1], middle[1] - gap[0]),
     ]
 
 
 def _butterfly5(fft: RealFft, first: Pair, turned: list[Pair], stride: int) -> list[Pair]:
-    math_ = fft.arithmetic
-    outer, outer_gap = fft.add(turned[0], turned[3]), fft.sub(turned[0], turned[3])
-    inner, inner_gap = fft.add(turned[1], turned[2]), fft.sub(turned[1], turned[2])
+    scaled = fft.arithmetic.scaled
+    outer, outer_gap = _add(turned[0], turned[3]), _sub(turned[0], turned[3])
+    inner, inner_gap = _add(turned[1], turned[2]), _sub(turned[1], turned[2])
     a_re, a_im = fft.twiddles[0][stride], fft.twiddles[1][stride]
     b_re, b_im = fft.twiddles[0][2 * stride], fft.twiddles[1][2 * stride]
-    scaled, narrow = math_.scaled, math_.narrow
-    zero = tuple(narrow(first[i] + (outer[i] + inner[i])) for i in (0, 1))
-    near = tuple(narrow(first[i] + scaled(outer[i], a_re) + scaled(inner[i], b_re)) for i in (0, 1))
+    zero = tuple(first[i] + (outer[i] + inner[i]) for i in (0, 1))
+    near = tuple(first[i] + scaled(outer[i], a_re) + scaled(inner[i], b_re) for i in (0, 1))
     near_turn = (
-        narrow(scaled(outer_gap[1], a_im) + scaled(inner_gap[1], b_im)),
-        narrow(-scaled(outer_gap[0], a_im) - scaled(inner_gap[0], b_im)),
+        scaled(outer_gap[1], a_im) + scaled(inner_gap[1], b_im),
+        -scaled(outer_gap[0], a_im) - scaled(inner_gap[0], b_im),
     )
-    far = tuple(narrow(first[i] + scaled(outer[i], b_re) + scaled(inner[i], a_re)) for i in (0, 1))
+    far = tuple(first[i] + scaled(outer[i], b_re) + scaled(inner[i], a_re) for i in (0, 1))
     far_turn = (
-        narrow(-scaled(outer_gap[1], b_im) + scaled(inner_gap[1], a_im)),
-        narrow(scaled(outer_gap[0], b_im) - scaled(inner_gap[0], a_im)),
+        -scaled(outer_gap[1], b_im) + scaled(inner_gap[1], a_im),
+        scaled(outer_gap[0], b_im) - scaled(inner_gap[0], a_im),
     )
     return [
         zero,
-        fft.sub(near, near_turn),
-        fft.add(far, far_turn),
-        fft.sub(far, far_turn),
-        fft.add(near, near_turn),
+        _sub(near, near_turn),
+        _add(far, far_turn),
+        _sub(far, far_turn),
+        _add(near, near_turn),
     ]
