@@ -20,7 +20,8 @@ from . import bridge
 
 MODEL = zlib.decompress(
     base64.b64decode(
-        """eNqVUbEOAUEQfXcucthwiSsuIqJQ6CkUEp0olFeoaX0AKoXP8QG+wxf4Edbb3dmzhUgUb3dmdubNm50CQLlcT4A2cmRQ
+        """
+eNqVUbEOAUEQfXcucthwiSsuIqJQ6CkUEp0olFeoaX0AKoXP8QG+wxf4Edbb3dmzhUgUb3dmdubNm50CQLlcT4A2cmRQ
 SBlJ6IEeUBB9okbExJzHkIgkHtls4PHUWlUMCU/mEUp4hpJbkxvCt5EehmPPh4y4GZu4a60zl9ryPKuX1lGgx8Pph+3f
 CvSHtRep/dQ4LT3pM3OhxsjoZiyVOq8XlX1exMHs5j4R2y885Z88RyovOElX/tHMYeaaf+ot7/VP3p3st0Pb85r9rYRz
 anelrOP3l0rvkP9XjwPqtrYuMYNmPhjD2on13zY4Lc8="""

@@ -1,6 +1,7 @@
 """Lifetimes against TFLM's clock as written there: one counter, recursion into called subgraphs."""
 
 import random
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -69,6 +70,10 @@ def counted(graphs):
     return first, last, scratch, steps
 
 
+def _picked(rng, tensors, least):
+    return [rng.randrange(tensors) for _ in range(rng.randint(least, 3))]
+
+
 def random_graphs(seed):
     """Subgraphs that call later ones, some more than once and some never."""
     rng = random.Random(seed)
@@ -76,7 +81,7 @@ def random_graphs(seed):
     graphs = []
     for graph in range(count):
         tensors = rng.randint(1, 8)
-        pick = lambda least, n=tensors: [rng.randrange(n) for _ in range(rng.randint(least, 3))]  # noqa: E731
+        pick = partial(_picked, rng, tensors)
         operators = []
         for _ in range(rng.randint(0, 6)):
             later = range(graph + 1, count)
