@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refmicro.errors import InvalidModelError
+from refmicro.errors import InvalidModelError, UnsupportedError
 from refmicro.program import prepare_model
 from refmicro.types import DType, TflmBuild
 from tests.ops.harness import compare, model_of, tensor
@@ -55,6 +55,14 @@ def test_refused_types(dtype):
 )
 def test_refused(refused):
     compare(refused, expect="refuse")
+
+
+def test_cmsis_nn_takes_fewer_dimensions():
+    five, build = model((1, 2, 1, 2, 1), range(5)), TflmBuild.firmware(kernels="cmsis-nn")
+    with pytest.raises(UnsupportedError, match="at most 4 dimensions"):
+        prepare_model(five, build)
+    prepare_model(model((1, 2, 1, 2, 1), range(5), x=DType.INT16), build)
+    prepare_model(five, TflmBuild.firmware())
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
 Shapes: input of 1 to 5 dimensions, `perm` a constant with an int32 for each; the output's shape is
 the input's in the order of `perm`.
-Quantization: float32, int8 and int16; bytes are copied.
+Quantization: float32, int8 and int16; bytes are copied. CMSIS-NN takes int8 up to 4 dimensions.
 Differs: an output of another shape than `perm` makes, and a `perm` that names an axis twice, are
 refused; TFLM does not check them and would read outside the tensor or leave values out.
-Source: `tensorflow/lite/micro/kernels/transpose{,_common}.cc`,
+Source: `tensorflow/lite/micro/kernels/{,cmsis_nn/}transpose.cc`, `transpose_common.cc` there,
 `tensorflow/lite/kernels/internal/reference/transpose.h`.
 """
 
@@ -39,6 +39,11 @@ def prepare(ctx: PrepareContext) -> tuple[int, ...]:
     )
     ctx.require_shape(len(set(axes)) == rank, "perm must name every axis once", list(axes))
     ctx.require_type("input", x, DType.FLOAT32, DType.INT8, DType.INT16)
+    ctx.require(
+        rank <= 4 or x.dtype is not DType.INT8 or ctx.build.kernels != "cmsis-nn",
+        "CMSIS-NN takes int8 inputs of at most 4 dimensions",
+        rank,
+    )
     shape = tuple(x.shape[axis] for axis in axes)
     ctx.require_shape(
         output.shape == shape, f"output must have shape {list(shape)}", list(output.shape)
