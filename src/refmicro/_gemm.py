@@ -71,16 +71,51 @@ def float_matmul(
 
 
 @jit
+def add_products(out, o, values, v, weights, w, stride, depth, width):
+    """out[o + i] += values[v + k] * weights[w + k * stride + i], k after k, each step rounded.
+
+    All arrays are flat. Four k are taken in one pass, so that sums are loaded and stored less
+    often; the order of additions to one sum stays. Indices are unsigned, because a signed one
+    could count from the end, which would keep the inner loop from being vectorised.
+    """
+    unsigned = np.uint64
+    whole = depth - depth % 4
+    for k in range(0, whole, 4):
+        a, b = values[unsigned(v + k)], values[unsigned(v + k + 1)]
+        c, d = values[unsigned(v + k + 2)], values[unsigned(v + k + 3)]
+        first = w + k * stride
+        second, third, fourth = first + stride, first + 2 * stride, first + 3 * stride
+        for i in range(width):
+            total = out[unsigned(o + i)]
+            total += a * weights[unsigned(first + i)]
+            total += b * weights[unsigned(second + i)]
+            total += c * weights[unsigned(third + i)]
+            total += d * weights[unsigned(fourth + i)]
+            out[unsigned(o + i)] = total
+    for k in range(whole, depth):
+        a, first = values[unsigned(v + k)], w + k * stride
+        for i in range(width):
+            out[unsigned(o + i)] += a * weights[unsigned(first + i)]
+
+
+@jit
+def add_bias_and_clamp(sums, bias, low, high):
+    """The end of TFLM's float kernels, in place; a NaN passes through."""
+    for i in range(sums.size):
+        value = sums[i] + bias[i]
+        value = low if value < low else value
+        sums[i] = high if high < value else value
+
+
+@jit
 def _float_matmul(a, b, bias, low, high, out):
+    rows, columns, depth = out.shape[1], out.shape[2], b.shape[1]
+    flat, left, right = out.reshape(-1), a.reshape(-1), b.reshape(-1)
     for n in range(out.shape[0]):
-        left, right, offsets = a[n % a.shape[0]], b[n % b.shape[0]], bias[n % bias.shape[0]]
-        for row in range(out.shape[1]):
-            sums = out[n, row]
-            for k in range(right.shape[0]):
-                factor, terms = left[row, k], right[k]
-                for column in range(sums.size):
-                    sums[column] += factor * terms[column]
-            for column in range(sums.size):
-                value = sums[column] + offsets[column]
-                value = low if value < low else value
-                sums[column] = high if high < value else value
+        offsets = bias[n % bias.shape[0]]
+        matrix = n % b.shape[0] * depth * columns
+        for row in range(rows):
+            start = (n * rows + row) * columns
+            values = (n % a.shape[0] * rows + row) * depth
+            add_products(flat, start, left, values, right, matrix, columns, depth, columns)
+            add_bias_and_clamp(out[n, row], offsets, low, high)

@@ -56,27 +56,30 @@ def evaluate_arg_extremum(ctx: EvalContext, data: ArgExtremum, *, largest: bool)
     """The first of equal values; a NaN in first place stays, one elsewhere is never taken."""
     x = ctx.input(0)
     values = np.ascontiguousarray(x).reshape(-1, data.size, data.inner)
-    best = values[:, 0].copy()
-    out = np.zeros(best.shape, np.int32)
-    (_first_largest if largest else _first_smallest)(values, best, out)
+    out = np.empty((values.shape[0], data.inner), np.int32)
+    (_first_largest if largest else _first_smallest)(values, out)
     ctx.set_output(0, out.reshape(x.shape[0], *data.output.shape))
 
 
 @jit
-def _first_largest(values, best, out):
+def _first_largest(values, out):
     for n in range(values.shape[0]):
-        for i in range(1, values.shape[1]):
-            for k in range(values.shape[2]):
-                if values[n, i, k] > best[n, k]:
-                    best[n, k] = values[n, i, k]
-                    out[n, k] = i
+        for k in range(values.shape[2]):
+            best, where = values[n, 0, k], 0
+            for i in range(1, values.shape[1]):
+                value = values[n, i, k]
+                if value > best:
+                    best, where = value, i
+            out[n, k] = where
 
 
 @jit
-def _first_smallest(values, best, out):
+def _first_smallest(values, out):
     for n in range(values.shape[0]):
-        for i in range(1, values.shape[1]):
-            for k in range(values.shape[2]):
-                if values[n, i, k] < best[n, k]:
-                    best[n, k] = values[n, i, k]
-                    out[n, k] = i
+        for k in range(values.shape[2]):
+            best, where = values[n, 0, k], 0
+            for i in range(1, values.shape[1]):
+                value = values[n, i, k]
+                if value < best:
+                    best, where = value, i
+            out[n, k] = where

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refmicro._gemm import add_bias_and_clamp, add_products
 from refmicro._jit import jit
 from refmicro.ops._product import Product
 from refmicro.ops._requantize import Requantizer, prepare_requantizer, require_zero_point
@@ -130,36 +131,48 @@ def _float_convolution(
     out,
 ):
     """`weights` is (B or 1, filter height, filter width, depth, channels)."""
+    values, terms, sums = images.reshape(-1), weights.reshape(-1), out.reshape(-1)
+    height, width = images.shape[1], images.shape[2]
+    depth, channels = weights.shape[3], weights.shape[4]
+    # Divisions take longer than the sums of a short tap.
+    per_group = channels // groups
     for n in range(out.shape[0]):
         row = n // images_per_row
-        taps, offsets = weights[row % weights.shape[0]], bias[row % bias.shape[0]]
+        offsets = bias[row % bias.shape[0]]
+        first_tap = row % weights.shape[0] * weights.shape[1] * weights.shape[2]
         for y in range(out.shape[1]):
             for x in range(out.shape[2]):
-                sums = out[n, y, x]
-                for i in range(taps.shape[0]):
+                o = ((n * out.shape[1] + y) * out.shape[2] + x) * out.shape[3]
+                for i in range(weights.shape[1]):
                     source_y = y * stride_y + i * dilation_y - pad_y
-                    if source_y < 0 or source_y >= images.shape[1]:
+                    if source_y < 0 or source_y >= height:
                         continue
-                    for j in range(taps.shape[1]):
+                    for j in range(weights.shape[2]):
                         source_x = x * stride_x + j * dilation_x - pad_x
-                        if 0 <= source_x < images.shape[2]:
-                            _add_tap(images[n, source_y, source_x], taps[i, j], groups, sums)
-                for channel in range(sums.size):
-                    value = sums[channel] + offsets[channel]
-                    value = low if value < low else value
-                    sums[channel] = high if high < value else value
+                        if source_x < 0 or source_x >= width:
+                            continue
+                        v = ((n * height + source_y) * width + source_x) * images.shape[3]
+                        w = (first_tap + i * weights.shape[2] + j) * depth * channels
+                        if depth == 1 and per_group == 1:
+                            _add_channels(sums, o, values, v, terms, w, channels)
+                        else:
+                            _add_groups(
+                                sums, o, values, v, terms, w, depth, channels, groups, per_group
+                            )
+                add_bias_and_clamp(out[n, y, x], offsets, low, high)
 
 
-@jit(inline=True)
-def _add_tap(pixel, tap, groups, sums):
-    """Adds one filter position's products, `tap` being (depth, channels)."""
-    depth, width = tap.shape[0], tap.shape[1] // groups
-    for k in range(depth):
-        if width == 1:
-            for group in range(groups):
-                sums[group] += pixel[group * depth + k] * tap[k, group]
-        else:
-            for group in range(groups):
-                factor = pixel[group * depth + k]
-                for channel in range(group * width, (group + 1) * width):
-                    sums[channel] += factor * tap[k, channel]
+@jit
+def _add_groups(sums, o, values, v, terms, w, depth, channels, groups, per_group):
+    """Adds one filter position's products; the position's filter is (depth, channels)."""
+    for group in range(groups):
+        shift, start = group * per_group, v + group * depth
+        add_products(sums, o + shift, values, start, terms, w + shift, channels, depth, per_group)
+
+
+@jit
+def _add_channels(sums, o, values, v, terms, w, channels):
+    """The same where every channel has a group of its own."""
+    unsigned = np.uint64
+    for i in range(channels):
+        sums[unsigned(o + i)] += values[unsigned(v + i)] * terms[unsigned(w + i)]

@@ -99,6 +99,52 @@ def clamp_float(values: np.ndarray, limits: tuple) -> np.ndarray:
     return np.where(high < values, high, values)
 
 
+def float_means(sums: np.ndarray, window: Window, limits: tuple, *, root: bool = False):
+    """float32 sums divided by how many inputs they have, rooted where asked for, and clamped."""
+    divisors = counts(window).reshape(-1).astype(np.float32)
+    _float_means(sums.reshape(-1, divisors.size, sums.shape[-1]), divisors, root, *limits)
+    return sums
+
+
+@jit
+def _float_means(sums, divisors, root, low, high):
+    for n in range(sums.shape[0]):
+        for pixel in range(sums.shape[1]):
+            line, divisor = sums[n, pixel], divisors[pixel]
+            if root:
+                for k in range(line.size):
+                    line[k] = np.sqrt(line[k] / divisor)
+            else:
+                for k in range(line.size):
+                    line[k] = line[k] / divisor
+            for k in range(line.size):
+                value = low if line[k] < low else line[k]
+                line[k] = high if high < value else value
+
+
+def rounded_means(sums: np.ndarray, window: Window, limits: tuple, dtype: np.dtype) -> np.ndarray:
+    """int32 sums divided by how many inputs they have, to the nearest, halves away from zero."""
+    divisors = counts(window).reshape(-1)
+    out = np.empty(sums.shape, dtype)
+    shape = -1, divisors.size, sums.shape[-1]
+    _rounded_means(sums.reshape(shape), divisors, *limits, out.reshape(shape))
+    return out
+
+
+@jit
+def _rounded_means(sums, divisors, low, high, out):
+    """Divides by multiplying with the inverse: (m + 1/2) / d is at least 1 / 2d away from every
+    integer, far more than the double's rounding, so that its whole part is that of m / d."""
+    for n in range(sums.shape[0]):
+        for pixel in range(sums.shape[1]):
+            line, target = sums[n, pixel], out[n, pixel]
+            half, inverse = divisors[pixel] // 2 + 0.5, 1.0 / divisors[pixel]
+            for k in range(line.size):
+                mean = np.int32((abs(np.float64(line[k])) + half) * inverse)
+                mean = mean if line[k] > 0 else -mean
+                target[k] = min(max(mean, low), high)
+
+
 def window_sums(images: np.ndarray, window: Window, dtype: type, *, square: bool = False):
     """Sums of (squared) values, in the order of rows and columns, each step rounded to `dtype`.
 

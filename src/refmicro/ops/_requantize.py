@@ -227,15 +227,24 @@ class Requantizer:
         rows, columns = accumulators.shape
         join = max(1, _MIN_COLUMNS // max(1, columns))
         joined = rows - rows % join
-        for start, stop, times in ((0, joined, join), (joined, rows, 1)):
-            if start < stop:
-                _requantize_in_doubles(
-                    accumulators[start:stop].reshape(-1, columns * times),
-                    np.tile(bias, times),
-                    *(np.tile(values, times) for values in self._factors),
-                    *self._frame,
-                    out[start:stop].reshape(-1, columns * times),
-                )
+        if joined:
+            _requantize_in_doubles(
+                accumulators[:joined].reshape(-1, columns * join),
+                np.tile(bias, join) if join > 1 else bias,
+                *self._joined_factors,
+                *self._frame,
+                out[:joined].reshape(-1, columns * join),
+            )
+        if joined < rows:
+            _requantize_in_doubles(
+                accumulators[joined:], bias, *self._factors, *self._frame, out[joined:]
+            )
+
+    @cached_property
+    def _joined_factors(self) -> tuple[np.ndarray, ...]:
+        """`_factors` of as many rows as are joined."""
+        join = max(1, _MIN_COLUMNS // max(1, len(self.multipliers)))
+        return tuple(np.tile(values, join) for values in self._factors)
 
 
 @jit

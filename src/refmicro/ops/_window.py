@@ -167,25 +167,28 @@ def patches(images: np.ndarray, window: Window, fill: int, dtype: np.dtype) -> n
 
 @jit
 def _copy_patches(rows, fill, stride_y, dilation_y, pad_y, stride_x, dilation_x, pad_x, out):
-    """Copies runs of values that lie together; steps and pads along x count values."""
+    """Copies runs of values that lie together; steps and pads along x count values.
+
+    Flat arrays with unsigned indices: views would cost more than short runs do.
+    """
+    unsigned = np.uint64
     height, width, length = rows.shape[1], rows.shape[2], out.shape[5]
+    source, target, position = rows.reshape(-1), out.reshape(-1), 0
     for n in range(out.shape[0]):
         for y in range(out.shape[1]):
             for x in range(out.shape[2]):
                 for i in range(out.shape[3]):
                     row = y * stride_y + i * dilation_y - pad_y
+                    inside = 0 <= row < height
                     for j in range(out.shape[4]):
-                        run = out[n, y, x, i, j]
                         start = x * stride_x + j * dilation_x - pad_x
-                        first = min(max(-start, 0), length)
-                        last = max(min(width - start, length), first)
-                        if row < 0 or row >= height:
-                            first = last = length
-                        for k in range(first):
-                            run[k] = fill
-                        if first < last:
-                            source = rows[n, row, start + first : start + last]
-                            for k in range(last - first):
-                                run[first + k] = source[k]
-                        for k in range(last, length):
-                            run[k] = fill
+                        base = (n * height + row) * width + start
+                        if inside and start >= 0 and start + length <= width:
+                            for k in range(length):
+                                target[unsigned(position + k)] = source[unsigned(base + k)]
+                        else:
+                            for k in range(length):
+                                there = inside and 0 <= start + k < width
+                                value = source[unsigned(base + k)] if there else fill
+                                target[unsigned(position + k)] = value
+                        position += length

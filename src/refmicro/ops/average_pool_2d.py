@@ -18,10 +18,10 @@ from refmicro.ops._pooling import (
     OP_DATA,
     PARAMS,
     Pooling,
-    clamp_float,
-    counts,
+    float_means,
     prepare_pooling,
     require_no_empty_window,
+    rounded_means,
     window_sums,
 )
 from refmicro.ops._spec import EvalContext, OpSpec, PrepareContext
@@ -38,16 +38,11 @@ def evaluate(ctx: EvalContext, data: Pooling) -> None:
     """Sums by window, then one division each."""
     x = ctx.input(0)
     images = x.reshape(-1, *x.shape[2:])
-    divisors = counts(data.window)
     if x.dtype == np.float32:
-        sums = window_sums(images, data.window, np.float32)
-        out = clamp_float(sums / divisors.astype(np.float32), data.limits)
+        out = float_means(window_sums(images, data.window, np.float32), data.window, data.limits)
     else:
         sums = window_sums(images, data.window, np.int32)
-        # The double quotient of two int32 is never rounded across an integer, so cutting off its
-        # fraction is C's integer division.
-        nudged = sums + np.where(sums > 0, divisors // 2, -(divisors // 2))
-        out = np.trunc(nudged / divisors).clip(*data.limits).astype(x.dtype)
+        out = rounded_means(sums, data.window, data.limits, x.dtype)
     ctx.set_output(0, out.reshape(-1, *data.output.shape))
 
 

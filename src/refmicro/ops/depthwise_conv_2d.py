@@ -203,29 +203,49 @@ def _sums(data: DepthwiseConv2D, images: np.ndarray) -> np.ndarray:
 def _spread(images, fill, pad_y, pad_x, multiplier, out):
     """Pads images, repeats channels, and sorts columns by their remainder modulo the stride: every
     filter position then sees one stretch of values for a whole output row."""
-    channels, phases = images.shape[3], out.shape[2]
-    width = out.shape[3] // (channels * multiplier)
+    height, width, channels = images.shape[1], images.shape[2], images.shape[3]
+    phases, pixel = out.shape[2], channels * multiplier
+    columns = out.shape[3] // pixel
+    source = images.reshape(-1)
     for n in range(out.shape[0]):
         for y in range(out.shape[1]):
             row = y - pad_y
             for phase in range(phases):
+                # Columns first..last - 1 of this line are those of the image.
+                first = min(columns, max(0, -((phase - pad_x) // phases)))
+                last = max(first, min(columns, (width - 1 - phase + pad_x) // phases + 1))
+                if row < 0 or row >= height:
+                    first = last = columns
                 line = out[n, y, phase]
-                for x in range(width):
-                    column = x * phases + phase - pad_x
-                    base = x * channels * multiplier
-                    pixel = line[base : base + channels * multiplier]
-                    if row < 0 or row >= images.shape[1] or column < 0 or column >= images.shape[2]:
-                        for k in range(pixel.size):
-                            pixel[k] = fill
-                    elif multiplier == 1:
-                        source = images[n, row, column]
-                        for k in range(channels):
-                            pixel[k] = source[k]
-                    else:
-                        source = images[n, row, column]
-                        for k in range(channels):
-                            for m in range(multiplier):
-                                pixel[k * multiplier + m] = source[k]
+                for k in range(first * pixel):
+                    line[k] = fill
+                for k in range(last * pixel, line.size):
+                    line[k] = fill
+                if first < last:
+                    column = first * phases + phase - pad_x
+                    start = ((n * height + row) * width + column) * channels
+                    part = line[first * pixel : last * pixel]
+                    _repeat(source, start, phases * channels, channels, multiplier, part)
+
+
+@jit
+def _repeat(source, start, step, channels, multiplier, line):
+    """`line` takes pixels of `channels` values, `step` apart, each value `multiplier` times."""
+    unsigned = np.uint64
+    if multiplier == 1 and step == channels:
+        for k in range(line.size):
+            line[k] = source[unsigned(start + k)]
+        return
+    for position in range(0, line.size, channels * multiplier):
+        if multiplier == 1:
+            for k in range(channels):
+                line[unsigned(position + k)] = source[unsigned(start + k)]
+        else:
+            for k in range(channels):
+                value = source[unsigned(start + k)]
+                for m in range(multiplier):
+                    line[unsigned(position + k * multiplier + m)] = value
+        start += step
 
 
 @jit

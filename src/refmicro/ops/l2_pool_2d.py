@@ -19,8 +19,7 @@ from refmicro.ops._activation import float_range
 from refmicro.ops._pooling import (
     PARAMS,
     Pooling,
-    clamp_float,
-    counts,
+    float_means,
     prepare_images,
     require_no_empty_window,
     window_sums,
@@ -60,7 +59,7 @@ def evaluate(ctx: EvalContext, data: Pooling) -> None:
     """Sums of squares by window, then quotient and root."""
     x = ctx.input(0)
     sums = window_sums(x.reshape(-1, *x.shape[2:]), data.window, np.float32, square=True)
-    out = clamp_float(np.sqrt(sums / counts(data.window).astype(np.float32)), data.limits)
+    out = float_means(sums, data.window, data.limits, root=True)
     ctx.set_output(0, out.reshape(-1, *data.output.shape))
 
 

@@ -18,6 +18,7 @@ from functools import cached_property
 
 import numpy as np
 
+from refmicro._jit import jit
 from refmicro.ops._resize import prepare_resize
 from refmicro.ops._spec import EvalContext, OpSpec, PrepareContext
 from refmicro.types import DType, Tensor
@@ -104,31 +105,54 @@ def prepare(ctx: PrepareContext) -> ResizeBilinear:
 def evaluate(ctx: EvalContext, data: ResizeBilinear) -> None:
     """Two rows and two columns of each output."""
     x = ctx.input(0)
-    out = _integers(data, x) if x.dtype == np.int8 else _floats(data, x)
-    ctx.set_output(0, out)
+    images = np.ascontiguousarray(x).reshape(-1, *x.shape[2:])
+    out = np.empty((images.shape[0], *data.output.shape[1:]), x.dtype)
+    if x.dtype == np.int8:
+        rows, columns = data.integer_axes
+        _integers(images, *rows, *columns, out)
+    else:
+        rows, columns = data.float_axes
+        _floats(images, *rows, *columns, out)
+    ctx.set_output(0, out.reshape(x.shape[0], *data.output.shape))
 
 
-def _integers(data: ResizeBilinear, x: np.ndarray) -> np.ndarray:
+@jit
+def _integers(images, y0, y1, dy, x0, x1, dx, out):
     """Exact in int32: |int8| * 2^10 * 2^10, a little more outside of the edges."""
-    (y0, y1, dy), (x0, x1, dx) = data.integer_axes
-    wide = x.astype(np.int32)
-    dy, dx = dy[:, None, None], dx[:, None]
-    rows = wide[:, :, y0] * (_ONE - dy) + wide[:, :, y1] * dy
-    sums = rows[:, :, :, x0] * (_ONE - dx) + rows[:, :, :, x1] * dx
-    rounded = (np.abs(sums) + (1 << 19)) >> 20
-    return np.where(sums < 0, -rounded, rounded).astype(np.int8)
+    one = 1024
+    for n in range(out.shape[0]):
+        for y in range(out.shape[1]):
+            upper, lower = images[n, y0[y]], images[n, y1[y]]
+            for x in range(out.shape[2]):
+                a, b, c, d = upper[x0[x]], lower[x0[x]], upper[x1[x]], lower[x1[x]]
+                # A weighted mean of integers is the same whichever way it is summed.
+                wa = np.int32((one - dy[y]) * (one - dx[x]))
+                wb = np.int32(dy[y] * (one - dx[x]))
+                wc = np.int32((one - dy[y]) * dx[x])
+                wd = np.int32(dy[y] * dx[x])
+                pixel = out[n, y, x]
+                for k in range(pixel.size):
+                    total = np.int32(a[k] * wa + b[k] * wb + c[k] * wc + d[k] * wd)
+                    mean = (abs(total) + (1 << 19)) >> 20
+                    pixel[k] = mean if total > 0 else -mean
 
 
-def _floats(data: ResizeBilinear, x: np.ndarray) -> np.ndarray:
-    (y0, y1, dy), (x0, x1, dx) = data.float_axes
-    dy, dx = dy[:, None, None], dx[:, None]
-    one = np.float32(1)
-    upper, lower = x[:, :, y0], x[:, :, y1]
-    with np.errstate(all="ignore"):
-        sums = upper[:, :, :, x0] * (one - dy) * (one - dx)
-        sums = sums + lower[:, :, :, x0] * dy * (one - dx)
-        sums = sums + upper[:, :, :, x1] * (one - dy) * dx
-        return sums + lower[:, :, :, x1] * dy * dx + np.float32(0)
+@jit
+def _floats(images, y0, y1, dy, x0, x1, dx, out):
+    """TFLM's four terms in its order, each step rounded to float32; 0 is added at the end."""
+    one, zero = np.float32(1), np.float32(0)
+    for n in range(out.shape[0]):
+        for y in range(out.shape[1]):
+            upper, lower, down = images[n, y0[y]], images[n, y1[y]], dy[y]
+            up = one - down
+            for x in range(out.shape[2]):
+                a, b, c, d = upper[x0[x]], lower[x0[x]], upper[x1[x]], lower[x1[x]]
+                right = dx[x]
+                left = one - right
+                pixel = out[n, y, x]
+                for k in range(pixel.size):
+                    total = a[k] * up * left + b[k] * down * left
+                    pixel[k] = total + c[k] * up * right + d[k] * down * right + zero
 
 
 OP = OpSpec("RESIZE_BILINEAR", prepare, evaluate, params="TfLiteResizeBilinearParams")

@@ -195,8 +195,10 @@ def evaluate(ctx: EvalContext, data: Svdf) -> None:
     x = ctx.input(0)
     state = ctx.input(4)
     x = np.broadcast_to(x, (state.shape[0], *x.shape[1:])).reshape(-1, x.shape[2])
-    shifted = np.empty((x.shape[0], data.filters, data.memory), state.dtype)
-    shifted[:, :, :-1] = state.reshape(shifted.shape)[:, :, 1:]
+    # The end of each filter's memory is written below, whatever is shifted into it.
+    shifted = np.empty((x.shape[0], data.filters * data.memory), state.dtype)
+    shifted[:, :-1] = state.reshape(shifted.shape)[:, 1:]
+    shifted = shifted.reshape(-1, data.filters, data.memory)
     out = _step_float(data, x, shifted) if data.feature is None else _step(data, x, shifted)
     ctx.set_input(4, shifted.reshape(-1, *data.state.shape))
     ctx.set_output(0, out.reshape(-1, *data.output.shape))
@@ -210,8 +212,21 @@ def _step(data: Svdf, x: np.ndarray, state: np.ndarray) -> np.ndarray:
     state[:, :, -1] = latest + state.dtype.type(data.state.zero_point)
     by_unit = state.reshape(state.shape[0], -1, data.rank * data.memory)
     weights = data.unit_weights
-    totals = np.einsum("rum,um->ru", by_unit.astype(weights.dtype), weights)
-    return data.bounded(np.ascontiguousarray(totals), data.time_bias)
+    totals = np.empty(by_unit.shape[:2], weights.dtype)
+    _unit_sums(by_unit, weights, totals)
+    return data.bounded(totals, data.time_bias)
+
+
+@jit
+def _unit_sums(state, weights, totals):
+    """Integers: the order does not matter."""
+    for row in range(state.shape[0]):
+        for unit in range(state.shape[1]):
+            values, factors = state[row, unit], weights[unit]
+            total = np.int64(0)
+            for k in range(factors.size):
+                total += values[k] * factors[k]
+            totals[row, unit] = total
 
 
 def _step_float(data: Svdf, x: np.ndarray, state: np.ndarray) -> np.ndarray:

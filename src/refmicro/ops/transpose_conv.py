@@ -21,6 +21,7 @@ from __future__ import annotations
 import numpy as np
 
 from refmicro import _gemm
+from refmicro._gemm import add_bias_and_clamp, add_products
 from refmicro._jit import jit
 from refmicro.ops._activation import float_range
 from refmicro.ops._convolution import (
@@ -152,7 +153,7 @@ def _sums(data: Convolution, images: np.ndarray) -> np.ndarray:
 def _evaluate_float(data: Convolution, images: np.ndarray) -> np.ndarray:
     height, width = data.window.height, data.window.width
     weights = data.weights.reshape(height.filter, width.filter, -1, data.channels)
-    weights = np.ascontiguousarray(weights.transpose(2, 0, 1, 3))
+    weights = np.ascontiguousarray(weights)
     out = np.zeros((images.shape[0], height.size, width.size, data.channels), np.float32)
     steps = height.stride, height.pad, width.stride, width.pad
     bias = np.zeros(data.channels, np.float32)
@@ -164,29 +165,30 @@ def _evaluate_float(data: Convolution, images: np.ndarray) -> np.ndarray:
 
 @jit
 def _scatter(images, weights, bias, stride_y, pad_y, stride_x, pad_x, low, high, out):
-    """`weights` is (input channels, filter height, filter width, output channels)."""
+    """`weights` is (filter height, filter width, input channels, output channels).
+
+    TFLM takes input channels before filter positions. Each position touches another output pixel,
+    so that the order of the sums of one pixel is the same.
+    """
+    values, terms, sums = images.reshape(-1), weights.reshape(-1), out.reshape(-1)
+    depth, channels = weights.shape[2], weights.shape[3]
     for n in range(images.shape[0]):
         for row in range(images.shape[1]):
             for column in range(images.shape[2]):
-                for channel in range(images.shape[3]):
-                    factor = images[n, row, column, channel]
-                    for i in range(weights.shape[1]):
-                        y = row * stride_y - pad_y + i
-                        if y < 0 or y >= out.shape[1]:
-                            continue
-                        for j in range(weights.shape[2]):
-                            x = column * stride_x - pad_x + j
-                            if 0 <= x < out.shape[2]:
-                                sums, terms = out[n, y, x], weights[channel, i, j]
-                                for k in range(terms.size):
-                                    sums[k] += factor * terms[k]
+                v = ((n * images.shape[1] + row) * images.shape[2] + column) * depth
+                for i in range(weights.shape[0]):
+                    y = row * stride_y - pad_y + i
+                    if y < 0 or y >= out.shape[1]:
+                        continue
+                    for j in range(weights.shape[1]):
+                        x = column * stride_x - pad_x + j
+                        if 0 <= x < out.shape[2]:
+                            o = ((n * out.shape[1] + y) * out.shape[2] + x) * channels
+                            w = (i * weights.shape[1] + j) * depth * channels
+                            add_products(sums, o, values, v, terms, w, channels, depth, channels)
         for y in range(out.shape[1]):
             for x in range(out.shape[2]):
-                sums = out[n, y, x]
-                for k in range(sums.size):
-                    value = sums[k] + bias[k]
-                    value = low if value < low else value
-                    sums[k] = high if high < value else value
+                add_bias_and_clamp(out[n, y, x], bias, low, high)
 
 
 def macs(node: Node) -> int:

@@ -19,6 +19,7 @@ and `lstm_eval.h` beside them.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,6 +50,8 @@ _GATE_INPUT_SCALE = 2.0**-12
 _GATE_OUTPUT_SCALE = 2.0**-15
 _PRODUCT_MAX = 1 << 30
 """Bound of the product of two int16 values."""
+
+_ALL_INT16 = np.arange(1 << 16).astype(np.uint16).view(np.int16)
 
 _BIAS_TYPES = {DType.FLOAT32: DType.FLOAT32, DType.INT8: DType.INT32, DType.INT16: DType.INT64}
 
@@ -330,18 +333,21 @@ def _saturated_sum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a.astype(np.int32) + b).clip(-32768, 32767).astype(np.int16)
 
 
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    out = np.empty(x.shape, np.int16)
-    logistic_int16(x.reshape(-1), 3, 0, sigmoid_table(), out.reshape(-1))
+@functools.cache
+def _sigmoid_results() -> np.ndarray:
+    """The sigmoid of every int16 value, by its bits."""
+    out = np.empty(1 << 16, np.int16)
+    logistic_int16(_ALL_INT16, 3, 0, sigmoid_table(), out)
     return out
 
 
-def _tanh(x: np.ndarray, power: int) -> np.ndarray:
-    """`power`: the scale of x is 2^power, brought to 2^-12."""
+@functools.cache
+def _tanh_results(power: int) -> np.ndarray:
+    """The hyperbolic tangent of every int16 value at scale 2^power, by its bits."""
     left = power + 12
-    out = np.empty(x.shape, np.int16)
+    out = np.empty(1 << 16, np.int16)
     multiplier, shift = (3 << left, 0) if left >= 0 else (3, -left)
-    tanh_int16(x.reshape(-1), multiplier, shift, sigmoid_table(), out.reshape(-1))
+    tanh_int16(_ALL_INT16, multiplier, shift, sigmoid_table(), out)
     return out
 
 
@@ -355,16 +361,17 @@ def _step(
 ) -> tuple[np.ndarray, np.ndarray]:
     gates = _saturated_sum(fed, data.from_hidden(hidden))
     three = 3 * data.width
-    sigmoids = _sigmoid(np.ascontiguousarray(gates[:, :three]))
-    forget, enter, leave = np.split(sigmoids, 3, 1)
-    candidate = np.ascontiguousarray(gates[:, three:])
+    bits = gates.view(np.uint16)
+    forget, enter, leave = np.split(_sigmoid_results()[bits[:, :three]], 3, 1)
+    candidate = gates[:, three:]
     if data.activation == activation.TANH:
-        candidate = _tanh(candidate, -12)
+        candidate = _tanh_results(-12)[bits[:, three:]]
     kept = _multiplied(forget, cell, data.forget_cell)
     cell = _saturated_sum(kept, _multiplied(enter, candidate, data.input_cell))
     if data.cell_clip is not None:
         cell = cell.clip(np.int16(-data.cell_clip), np.int16(data.cell_clip))
-    return _multiplied(_tanh(cell, data.cell_power), leave, data.output_hidden), cell
+    squashed = _tanh_results(data.cell_power)[cell.view(np.uint16)]
+    return _multiplied(squashed, leave, data.output_hidden), cell
 
 
 def _step_float(
