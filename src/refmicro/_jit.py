@@ -36,7 +36,8 @@ def source_digest() -> str:
     """SHA-256 over the sources that kernels are made of and the mode: the cache folder's key."""
     root = Path(__file__).parent
     digest = hashlib.sha256(mode().encode())
-    own = [root / name for name in ("_jit.py", "fixedpoint.py", "_gemm.py")]
+    names = ("_jit.py", "fixedpoint.py", "_gemm.py", "transform/_packing.py")
+    own = [root / name for name in names]
     for path in sorted([*own, *root.glob("ops/*.py")]):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

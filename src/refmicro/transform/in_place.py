@@ -16,8 +16,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
+from refmicro.memory.arena import Arena, model_arena
 from refmicro.memory.lifetimes import Lifetimes
-from refmicro.program import Program, is_computed
+from refmicro.memory.verifier import find_conflicts, placements, tensor_name
+from refmicro.model.graph import Model
+from refmicro.program import Program, is_computed, prepare_model
+from refmicro.types import TflmBuild
 
 ELEMENTWISE = frozenset(
     {
@@ -140,3 +144,26 @@ def _dies(clock: Lifetimes, pair: InPlacePair) -> bool:
         and clock.last_time_used[pair.subgraph][pair.input] == end
         and clock.first_time_used[pair.subgraph][pair.output] == start
     )
+
+
+def memory_faults(model: Model) -> list[str]:
+    """What the arena verifier finds in the plan that TFLM will make of a model, in both builds."""
+    faults = []
+    for build in (TflmBuild.firmware(), TflmBuild.wheel()):
+        program = prepare_model(model, build)
+        arena = model_arena(program)
+        allowed = allowed_overlaps(program, arena)
+        conflicts = find_conflicts(placements(arena, model), arena.head_bytes, allowed=allowed)
+        faults += [f"{build.abi.value}: {conflict}" for conflict in conflicts]
+    return faults
+
+
+def allowed_overlaps(program: Program, arena: Arena) -> set[frozenset[str]]:
+    """Names of pairs that share memory on purpose: output over input, both at one offset."""
+    allowed = set()
+    for pair in in_place_pairs(program, arena.lifetimes):
+        one, other = (arena.tensors[pair.subgraph][i] for i in (pair.input, pair.output))
+        if one.offset == other.offset:
+            names = (tensor_name(pair.subgraph, i) for i in (pair.input, pair.output))
+            allowed.add(frozenset(names))
+    return allowed

@@ -20,13 +20,13 @@ import numpy as np
 
 from refmicro import bridge
 from refmicro.interpreter import Interpreter
-from refmicro.memory.arena import Arena, model_arena
-from refmicro.memory.verifier import find_conflicts, placements, tensor_name
+from refmicro.memory.arena import model_arena
+from refmicro.memory.verifier import tensor_name
 from refmicro.model.graph import Model
 from refmicro.model.reader import parse_model
 from refmicro.model.writer import write_model
-from refmicro.program import Program, default_resource_variables, has_state, prepare_model
-from refmicro.transform.in_place import in_place_pairs
+from refmicro.program import default_resource_variables, has_state, prepare_model
+from refmicro.transform.in_place import memory_faults
 from refmicro.types import TflmBuild
 from refmicro.vectors import random_inputs
 
@@ -310,29 +310,6 @@ class _Tally:
 
 def _words(pair: tuple[str, str]) -> str:
     return f"{pair[0]} against {pair[1]}"
-
-
-def memory_faults(model: Model) -> list[str]:
-    """What the arena verifier finds in the plan that TFLM will make of a model, in both builds."""
-    faults = []
-    for build in (TflmBuild.firmware(), TflmBuild.wheel()):
-        program = prepare_model(model, build)
-        arena = model_arena(program)
-        allowed = allowed_overlaps(program, arena)
-        conflicts = find_conflicts(placements(arena, model), arena.head_bytes, allowed=allowed)
-        faults += [f"{build.abi.value}: {conflict}" for conflict in conflicts]
-    return faults
-
-
-def allowed_overlaps(program: Program, arena: Arena) -> set[frozenset[str]]:
-    """Names of pairs that share memory on purpose: output over input, both at one offset."""
-    allowed = set()
-    for pair in in_place_pairs(program, arena.lifetimes):
-        one, other = (arena.tensors[pair.subgraph][i] for i in (pair.input, pair.output))
-        if one.offset == other.offset:
-            names = (tensor_name(pair.subgraph, i) for i in (pair.input, pair.output))
-            allowed.add(frozenset(names))
-    return allowed
 
 
 def placement_faults(model: Model, custom_ops: Sequence[bridge.CustomOp] = ()) -> list[str]:

@@ -24,6 +24,7 @@ from refmicro.memory.offline_plan import with_offline_plan
 from refmicro.model.graph import Model
 from refmicro.program import Program, prepare_model
 from refmicro.transform._effects import forced_order
+from refmicro.transform._polish import greedy_height, packed_height, polish
 from refmicro.transform._schedule import (
     FROM_START,
     Found,
@@ -38,6 +39,9 @@ from refmicro.types import TflmBuild
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(what, done, total)."""
+
+SEARCH_SHARE = 0.5
+"""Part of the time for the lowest peak; the rest is for an order of that peak that packs well."""
 
 
 @dataclass(frozen=True)
@@ -90,14 +94,17 @@ def reorder(
     source = with_offline_plan(model, None)
     program = prepare_model(source, build)
     graphs = _search(program, in_place, time_limit_s, progress)
-    best, result, orders = None, model, {0: list(range(len(model.subgraphs[0].operators)))}
+    best: tuple[int, ...] | None = None
     choices = _choices(graphs)
     for number, choice in enumerate(choices):
         progress("measuring orders", number, len(choices))
         candidate = _rebuilt(model, source, choice)
-        cost = peak_bytes(graphs[0].problem, choice[0]) if in_place else 0
-        arena = model_arena(prepare_model(candidate, build))
-        key = (cost, arena.required_bytes, arena.used_bytes)
+        if in_place:
+            problem = graphs[0].problem
+            key = (peak_bytes(problem, choice[0]), packed_height(problem, choice[0]))
+        else:
+            arena = model_arena(prepare_model(candidate, build))
+            key = (arena.required_bytes, arena.used_bytes)
         if best is None or key < best:
             best, result, orders = key, candidate, choice
     main = graphs[0]
@@ -174,7 +181,10 @@ def _search(
 
         problem, slack = _problem(program, graph, arena, in_place, graphs)
         limit = left * share if operators else left
-        found = find_schedule(problem, time_limit_s=limit, tick=tick)
+        found = find_schedule(problem, time_limit_s=limit * SEARCH_SHARE, tick=tick)
+        if graph == 0:
+            height = packed_height if in_place else greedy_height
+            found.orders.append(polish(problem, found.best, height, deadline=deadline, tick=tick))
         graphs[graph] = _Graph(problem, found, slack)
     return graphs
 
