@@ -61,7 +61,8 @@ def per_channel_requantizer(
         )
     require_zero_point(ctx, "input", x)
     ctx.require_shape(output.scale > 0, "output must have a scale above 0", output.scale)
-    reals = [x.scale * scale / output.scale for scale in scales]
+    input_scale, output_scale = x.scale, output.scale
+    reals = [input_scale * scale / output_scale for scale in scales]
     return prepare_requantizer(ctx, reals, output, wide=wide).broadcast(channels)
 
 

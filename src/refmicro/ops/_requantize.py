@@ -75,7 +75,8 @@ def multiplier_pair(ctx: PrepareContext, real: float, *, wide: bool = False) -> 
     """(multiplier, shift) of a real multiplier; refuses shifts that C++ leaves undefined."""
     most = 14 if wide else 30
     multiplier, shift = quantize_multiplier(real) if math.isfinite(real) else (0, most + 1)
-    ctx.require_shape(shift <= most, f"the ratio of scales must be below 2^{most}", real)
+    if shift > most:
+        ctx.require_shape(False, f"the ratio of scales must be below 2^{most}", real)
     return multiplier, shift
 
 
