@@ -20,6 +20,7 @@ VERBS = {
     "check": "prove refmicro equal to the real TFLM on this machine, byte for byte",
     "golden": "write golden vectors from the real TFLM",
     "lint": "what TFLM refuses in a model, what to write instead, and the resolver's code",
+    "transform": "make a model smaller in RAM, proven equal before it is written",
     "diff": "first difference of two archives of arrays",
     "train": "train a model for TFLM, and measure what each choice costs",
     "boards": "the table of boards",

@@ -1,0 +1,222 @@
+"""The steps of `refmicro transform`: one entry here makes a transform part of the command.
+
+They run in this order, whatever the order of the flags: first what makes the model another one,
+then the order of operators, which a cut may follow, and last the memory plan of what came of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from refmicro.model.graph import Model
+    from refmicro.transform.stage import Facts, Stage
+    from refmicro.types import TflmBuild
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One transform in the command line.
+
+    Attributes:
+        flag: what asks for it.
+        configure: adds its arguments.
+        apply: gives the next stage; called where the flag's value is true.
+    """
+
+    flag: str
+    configure: Callable[[argparse.ArgumentParser], None]
+    apply: Callable[[Stage, argparse.Namespace, Progress], Stage]
+
+    def wanted(self, args: argparse.Namespace) -> bool:
+        """Whether the command line asks for it."""
+        return bool(getattr(args, self.flag.removeprefix("--").replace("-", "_")))
+
+
+def _switch(flag: str, text: str) -> Callable[[argparse.ArgumentParser], None]:
+    def configure(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(flag, action="store_true", help=text)
+
+    return configure
+
+
+# fuse
+
+
+def _configure_fuse(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--fuse",
+        action="store_true",
+        help="float functions between DEQUANTIZE and QUANTIZE to integer operators, copies and "
+        "repeated work removed, frames of a streaming convolution held once",
+    )
+    parser.add_argument(
+        "--allow-changes",
+        action="store_true",
+        help="with --fuse: also where numbers change; how far they do is measured",
+    )
+
+
+def _apply_fuse(stage: Stage, args: argparse.Namespace, progress: Progress) -> Stage:
+    from refmicro.transform.fuse import fuse
+    from refmicro.transform.shift_register import fuse_shift_registers
+
+    changes: list[str] = []
+
+    def transform(model: Model) -> tuple[Model, Facts]:
+        fused = fuse(model, changes=args.allow_changes)
+        changes.extend(fused.changes)
+        shifted = fuse_shift_registers(fused.model)
+        return shifted.model, {
+            "transform": "fuse",
+            "operators_before": fused.operators_before,
+            "operators_after": shifted.model.operator_count,
+            "tensors_before": fused.tensors_before,
+            "tensors_after": sum(len(graph.tensors) for graph in shifted.model.subgraphs),
+            "removed": [*fused.removed, *shifted.removed],
+            "changes": list(fused.changes),
+            "kept": list(fused.kept),
+        }
+
+    stage = stage.map(transform)
+    return dataclasses.replace(stage, changes_numbers=(*stage.changes_numbers, *changes))
+
+
+def _apply_per_tensor(stage: Stage, args: argparse.Namespace, progress: Progress) -> Stage:
+    from refmicro.transform.fuse import per_channel_to_per_tensor
+
+    changes: list[str] = []
+
+    def transform(model: Model) -> tuple[Model, Facts]:
+        result = per_channel_to_per_tensor(model)
+        changes.extend(result.changes)
+        return result.model, {"transform": "per-tensor", "changes": list(result.changes)}
+
+    stage = stage.map(transform)
+    return dataclasses.replace(stage, changes_numbers=(*stage.changes_numbers, *changes))
+
+
+# fuse-scan
+
+
+def _configure_fuse_scan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--fuse-scan",
+        action="store_true",
+        help="the step of a selective scan to one SELECTIVE_SCAN; its C++ registration for "
+        "firmware is written beside the model",
+    )
+    parser.add_argument(
+        "--wide-state",
+        action="store_true",
+        help="with --fuse-scan: keep the state in 16 bits, which changes numbers",
+    )
+
+
+def _apply_fuse_scan(stage: Stage, args: argparse.Namespace, progress: Progress) -> Stage:
+    from refmicro.transform.fuse_scan import fuse_scan
+    from refmicro.transform.selective_scan_cc import custom_op, registration_source
+
+    changes: list[str] = []
+
+    def transform(model: Model) -> tuple[Model, Facts]:
+        fused = fuse_scan(model, wide_state=args.wide_state)
+        changes.extend(fused.changes)
+        return fused.model, {
+            "transform": "fuse-scan",
+            "scans": [{"steps": t, "depth": d, "state": n} for t, d, n in fused.scans],
+            "removed": list(fused.removed),
+            "changes": list(fused.changes),
+        }
+
+    stage = stage.map(transform)
+    return dataclasses.replace(
+        stage,
+        changes_numbers=(*stage.changes_numbers, *changes),
+        files={**stage.files, "selective_scan.cc": registration_source().encode()},
+        custom_ops=(*stage.custom_ops, custom_op()),
+    )
+
+
+# reorder and plan
+
+
+def _apply_reorder(stage: Stage, args: argparse.Namespace, progress: Progress) -> Stage:
+    from refmicro.transform.reorder import reorder
+
+    def transform(model: Model) -> tuple[Model, Facts]:
+        result = reorder(
+            model,
+            build=_build(args),
+            in_place=args.plan,
+            time_limit_s=args.time_limit,
+            progress=progress,
+        )
+        return result.model, {
+            "transform": "reorder",
+            "moved": result.moved,
+            "source_peak_bytes": result.source_peak_bytes,
+            "peak_bytes": result.peak_bytes,
+            "lower_bound_bytes": result.lower_bound_bytes,
+            "optimal": result.optimal,
+        }
+
+    return stage.map(transform)
+
+
+def _apply_plan(stage: Stage, args: argparse.Namespace, progress: Progress) -> Stage:
+    from refmicro.transform.plan import plan_offsets
+
+    def transform(model: Model) -> tuple[Model, Facts]:
+        result = plan_offsets(
+            model, build=_build(args), time_limit_s=args.time_limit, progress=progress
+        )
+        return result.model, {
+            "transform": "plan",
+            "changed": result.changed,
+            "head_bytes": result.head_bytes,
+            "lower_bound_bytes": result.lower_bound_bytes,
+            "optimal": result.optimal,
+            "shared": result.shared,
+            "variables_planned": result.variables_planned,
+        }
+
+    return stage.map(transform)
+
+
+def _build(args: argparse.Namespace) -> TflmBuild:
+    from refmicro.types import TflmBuild
+
+    if args.abi == "lp64":
+        return TflmBuild.wheel()
+    return TflmBuild.firmware(kernels=args.kernels)
+
+
+STEPS: tuple[Step, ...] = (
+    Step("--fuse", _configure_fuse, _apply_fuse),
+    Step(
+        "--per-tensor",
+        _switch(
+            "--per-tensor",
+            "FULLY_CONNECTED weights with one scale for all channels, which changes numbers",
+        ),
+        _apply_per_tensor,
+    ),
+    Step("--fuse-scan", _configure_fuse_scan, _apply_fuse_scan),
+    Step(
+        "--reorder",
+        _switch("--reorder", "operators in the order with the smallest peak of memory"),
+        _apply_reorder,
+    ),
+    Step(
+        "--plan",
+        _switch("--plan", "the best memory plan, written as metadata that TFLM obeys"),
+        _apply_plan,
+    ),
+)
