@@ -1,22 +1,24 @@
 """Reading flatbuffer tables from bytes that nobody has verified.
 
-The decoder of the `flatbuffers` package follows whatever offset it finds; in a damaged file that
-leads out of the file, round in circles, or through the same bytes a million times. Here every
-offset is checked before it is followed, and every element that is read is paid for out of a budget
-that depends on the file's size alone.
+Values are decoded by the `flatbuffers` package, which follows whatever offset it finds; in a
+damaged file that leads out of the file, round in circles, or through the same bytes a million times.
+Here every offset is checked before it is followed, and every element that is read is paid for out of
+a budget that depends on the file's size alone.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from typing import Any
 
+from flatbuffers import number_types
+from flatbuffers.encode import Get, GetVectorAsNumpy
+from flatbuffers.packer import soffset, uoffset, voffset
+
 from refmicro.model import _schema
 
-_U16 = struct.Struct("<H")
-_U32 = struct.Struct("<I")
-_I32 = struct.Struct("<i")
+_ARRAY_LENGTH = 8
+"""Vectors from this length on are decoded as one array, shorter ones number by number."""
 
 BUDGET_FACTOR = 4
 """How many times its size a file may unfold to, because tables can be shared."""
@@ -34,7 +36,7 @@ class File:
     """The bytes of one file and what may still be read of it."""
 
     def __init__(self, data: bytes) -> None:
-        self.data = data
+        self.data = memoryview(data)
         self.budget = BUDGET_FACTOR * len(data)
         self._layouts: dict[tuple[str, int], tuple[tuple[int, ...], int]] = {}
 
@@ -57,8 +59,7 @@ class File:
 
     def target(self, position: int, what: str) -> int:
         """Where the offset at `position` points to; it leaves room for the 4 bytes there."""
-        (offset,) = _U32.unpack_from(self.data, position)
-        target = position + offset
+        target = position + Get(uoffset, self.data, position)
         if target + 4 > len(self.data):
             raise DamagedError(
                 f"{what} must lie inside the file of {len(self.data)} bytes: points to {target}"
@@ -68,10 +69,10 @@ class File:
     def vector(self, position: int, item_bytes: int, what: str) -> tuple[int, int]:
         """Start and length of the vector that the offset at `position` points to."""
         data = self.data
-        target = position + _U32.unpack_from(data, position)[0]
+        target = position + Get(uoffset, data, position)
         if target + 4 > len(data):
             self.target(position, what)
-        (length,) = _U32.unpack_from(data, target)
+        length = Get(uoffset, data, target)
         end = target + 4 + length * item_bytes
         if end > len(data):
             raise DamagedError(
@@ -81,7 +82,7 @@ class File:
 
     def table(self, position: int, name: str) -> Table:
         """The table of type `name` at `position`, at which 4 bytes can be read."""
-        vtable = position - _I32.unpack_from(self.data, position)[0]
+        vtable = position - Get(soffset, self.data, position)
         layout = self._layouts.get((name, vtable))
         if layout is None:
             layout = self._layouts[name, vtable] = self._layout(name, vtable)
@@ -98,7 +99,7 @@ class File:
         size = len(self.data)
         if not 0 <= vtable <= size - 4:
             raise DamagedError(f"vtable of {name} must lie inside {size} bytes: at {vtable}")
-        (vtable_bytes,) = _U16.unpack_from(self.data, vtable)
+        vtable_bytes = Get(voffset, self.data, vtable)
         if vtable_bytes < 4 or vtable_bytes % 2 or vtable + vtable_bytes > size:
             raise DamagedError(f"vtable of {name} must not have this size: {vtable_bytes} bytes")
         known = _schema.fields(name).values()
@@ -107,7 +108,7 @@ class File:
         for field in known:
             if 4 + 2 * field.slot >= vtable_bytes:
                 continue
-            (offset,) = _U16.unpack_from(self.data, vtable + 4 + 2 * field.slot)
+            offset = Get(voffset, self.data, vtable + 4 + 2 * field.slot)
             if 0 < offset < 4:
                 raise DamagedError(f"{name}.{field.name} must lie behind its table: at {offset}")
             if offset:
@@ -138,24 +139,26 @@ class Table:
         if not offset:
             return field.default
         if field.kind == "scalar":
-            return field.number.unpack_from(self._file.data, self.position + offset)[0]
+            return Get(field.flags.packer_type, self._file.data, self.position + offset)
         if field.kind == "numbers":
             return self._numbers(field, self.position + offset)
         if field.kind == "text":
             start, length = self._file.vector(self.position + offset, 1, key)
             self._file.charge(length)
-            return self._file.data[start : start + length].decode("utf-8", "replace")
+            return bytes(self._file.data[start : start + length]).decode("utf-8", "replace")
         raise TypeError(f"{key} is a {field.kind}, which is not read by index")
 
     def _numbers(self, field: _schema.Field, position: int) -> tuple | bytes:
-        file, number = self._file, field.number
-        start, length = file.vector(position, number.size, field.name)
-        file.charge(length * number.size)
-        if length == 1 and number.size > 1:
-            return number.unpack_from(file.data, start)
-        if number.format == "<B":
-            return file.data[start : start + length]
-        return struct.unpack_from(f"<{length}{number.format[1:]}", file.data, start)
+        data, number = self._file.data, field.flags
+        start, length = self._file.vector(position, number.bytewidth, field.name)
+        self._file.charge(length * number.bytewidth)
+        if number is number_types.Uint8Flags:
+            return bytes(data[start : start + length])
+        if length >= _ARRAY_LENGTH:
+            kind = number_types.to_numpy_type(number)
+            return tuple(GetVectorAsNumpy(kind, data, length, start).tolist())
+        step, packer = number.bytewidth, number.packer_type
+        return tuple([Get(packer, data, start + step * i) for i in range(length)])
 
     def has(self, key: str) -> bool:
         """Whether the field is present."""

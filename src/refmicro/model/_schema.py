@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 from typing import Any
 
+from flatbuffers import number_types
+
 _PACKAGE = f"{__package__}._tflite"
 
 OPTIONS_UNIONS = {"builtin_options": "BuiltinOptions", "builtin_options2": "BuiltinOptions2"}
@@ -33,7 +35,9 @@ class Field:
         accessor: as generated, `FusedActivationFunction`.
         slot: place in the vtable, the first field is 0.
         kind: `scalar`, `text`, `table`, `union`, or the vectors `numbers`, `texts`, `tables`.
-        number: how a scalar, or one element of `numbers`, is stored; of an offset otherwise.
+        flags: number type of `flatbuffers`: of a scalar, of one element of `numbers`, of an offset
+            otherwise.
+        number: the same as a little-endian format.
         default: what a table without this field means; None for anything but a scalar.
     """
 
@@ -41,6 +45,7 @@ class Field:
     accessor: str
     slot: int
     kind: str
+    flags: Any
     number: struct.Struct
     default: Any
 
@@ -70,7 +75,7 @@ class _TableProbe:
 
     def Get(self, flags: Any, offset: int) -> None:
         kind = "numbers" if self.plural else "scalar"
-        raise _Found(kind, struct.Struct("<" + flags.packer_type.format.lstrip("<")))
+        raise _Found(kind, flags)
 
     def String(self, offset: int) -> None:
         raise _Found("text" + self.plural, _OFFSET)
@@ -92,7 +97,7 @@ class _BuilderProbe:
         return prepend
 
 
-_OFFSET = struct.Struct("<I")
+_OFFSET = number_types.UOffsetTFlags
 
 
 @functools.cache
@@ -149,13 +154,14 @@ def _field(generated: ModuleType, table: str, accessor: str) -> Field:
     is_vector = hasattr(generated, f"{table}Start{accessor}Vector")
     holder = getattr(generated, table)()
     holder._tab = _TableProbe()
-    kind, number = _found(getattr(holder, accessor), *[0] * is_vector)
+    kind, flags = _found(getattr(holder, accessor), *[0] * is_vector)
     slot, default = _found(getattr(generated, f"{table}Add{accessor}"), _BuilderProbe(), 0)
     if kind != "scalar":
         default = None
-    elif number.format == "<?":
+    elif flags is number_types.BoolFlags:
         default = bool(default)
-    return Field(snake_case(accessor), accessor, slot, kind, number, default)
+    number = struct.Struct("<" + flags.packer_type.format.lstrip("<"))
+    return Field(snake_case(accessor), accessor, slot, kind, flags, number, default)
 
 
 def _found(function: Callable[..., Any], *arguments: Any) -> tuple[Any, ...]:
