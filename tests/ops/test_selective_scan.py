@@ -19,6 +19,7 @@ from refmicro.model.writer import write_model
 from refmicro.ops._spec import Refused
 from refmicro.ops.selective_scan import (
     DRIVEN,
+    SERIAL,
     SKIP,
     UNIT,
     Product,
@@ -119,7 +120,7 @@ def model_of_scan(
 ) -> Model:
     """`state` is `variable`, `input` (and output), or `absent`."""
     rng = np.random.default_rng([seed, 7])
-    steps, channels, size = scan.steps, scan.channels, scan.size
+    steps, channels, size = scan.steps_at_once, scan.channels, scan.size
 
     def i8(*shape: int, data: np.ndarray | None = None) -> Tensor:
         return tensor(DType.INT8, shape, scale=0.05, zero_point=3, data=data)
@@ -146,6 +147,8 @@ def model_of_scan(
         z,
         old,
     ]
+    if scan.flags & SERIAL:
+        inputs.append(tensor(DType.INT32, (1,)))
     outputs = [i8(steps, channels)] + ([new] if new is not None else [])
     options = encode_options(scan)
     return model_of("SELECTIVE_SCAN", inputs, outputs, custom=True, custom_options=options)
@@ -211,6 +214,28 @@ def test_own_parameters_for_each_step(bits: int) -> None:
 
 
 @pytest.mark.oracle
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("state", ["variable", "input", "absent"])
+def test_one_step_after_another_with_its_number(bits: int, state: str) -> None:
+    """Numbers come from 0 to 7 here, so that some lie beyond the last step."""
+    scan = random_scan(5, bits=bits, steps=5, flags=SKIP | SERIAL, many=True, fresh=True)
+    compare(model_of_scan(scan, state=state), rows=12)
+
+
+def test_steps_one_by_one_are_the_steps_at_once() -> None:
+    whole = random_scan(6, steps=5, many=True, fresh=True)
+    serial = dataclasses.replace(whole, flags=whole.flags | SERIAL)
+    at_once = Interpreter(model_of_scan(whole, state="absent"))
+    rng = np.random.default_rng(0)
+    arrays = [rng.integers(-128, 128, (5, n)).astype(np.int8) for n in (5, 5, 4, 4, 5)]
+    (want,) = at_once.invoke_batch([array[None] for array in arrays])
+    numbers = np.arange(5, dtype=np.int32)[:, None]
+    one_by_one = Interpreter(model_of_scan(serial, state="variable"))
+    (got,) = one_by_one.invoke_sequence([*(array[:, None] for array in arrays), numbers])
+    assert got.tobytes() == want.tobytes()
+
+
+@pytest.mark.oracle
 @given(
     seed=st.integers(0, 2**31),
     bits=st.sampled_from([8, 16]),
@@ -269,7 +294,7 @@ def test_options_come_back(bits: int) -> None:
     assert len(data) % 4 == 0
 
 
-@pytest.mark.parametrize("flags", [16, SKIP | UNIT])
+@pytest.mark.parametrize("flags", [32, SKIP | UNIT])
 def test_unknown_flags_are_refused(flags: int) -> None:
     with pytest.raises(Refused, match="flags"):
         decode_options(encode_options(dataclasses.replace(random_scan(6), flags=flags)))

@@ -13,8 +13,9 @@ that lies between the int8 inputs and the int8 output has 16 bits, which no stoc
 
 Inputs: u, delta (T * D elements), A (D * N, or N for all channels), B, C (T * N), D (D elements or
 absent), z (T * D or absent), state (D * N or absent). The state is read; a variable tensor is
-updated in place. Outputs: y (T * D) and, where the state is no variable, perhaps the new state. A
-absent state begins with the value that the options name.
+updated in place. Outputs: y (T * D) and, where the state is no variable, the new state. An absent
+state begins with the value that the options name. With `SERIAL` all but the parameters have one
+step, and a ninth input, one int32, is the number of the step; beyond T - 1 it counts as that.
 Shapes: only numbers of elements count; T, D and N come from the options.
 Quantization: int8; the state int8 or int16; an int16 state has zero point 0 in TFLM.
 Options: little-endian, see `encode_options`; the model's scales are not read. Parameters and tables
@@ -44,8 +45,9 @@ from refmicro.types import DType, Tensor
 MAGIC = 0x31435353
 """The first four bytes of the options, `SSC1`."""
 
-SKIP, GATE, DRIVEN, UNIT = 1, 2, 4, 8
-"""Flags: there is a D; there is a z; u takes the place of s * u; u is added without a factor."""
+SKIP, GATE, DRIVEN, UNIT, SERIAL = 1, 2, 4, 8, 16
+"""Flags: there is a D; there is a z; u takes the place of s * u; u is added without a factor; one
+invocation is one step, and input 8 says which of the T it is."""
 
 FRESH = 1
 """Flag of a step: what was in the state does not count, h = (s * u) * B."""
@@ -140,7 +142,7 @@ class Scan:
         start: first value of an absent state.
         delta: 256 values of the function of delta, int8 or int16.
         gate: the same of z; empty where there is none.
-        flags: `SKIP`, `DRIVEN` and `UNIT`; `GATE` follows from the table.
+        flags: `SKIP`, `DRIVEN`, `UNIT` and `SERIAL`; `GATE` follows from the table.
         sets: one `Step` for all steps, or one for each.
     """
 
@@ -153,6 +155,11 @@ class Scan:
     gate: tuple[int, ...]
     flags: int
     sets: tuple[Step, ...]
+
+    @property
+    def steps_at_once(self) -> int:
+        """Steps of one invocation."""
+        return 1 if self.flags & SERIAL else self.steps
 
     @property
     def all_flags(self) -> int:
@@ -238,7 +245,8 @@ def decode_options(data: bytes) -> Scan:
         raise Refused(f"T, D and N must be between 1 and {MAX_SIZE - 1}", found, malformed=True)
     if sets not in (1, steps):
         raise Refused("there must be one set of parameters, or T", str(sets), malformed=True)
-    if flags & ~(SKIP | GATE | DRIVEN | UNIT) or (flags & SKIP and flags & UNIT):
+    known = SKIP | GATE | DRIVEN | UNIT | SERIAL
+    if flags & ~known or (flags & SKIP and flags & UNIT):
         raise Refused("flags must be known and make sense", f"{flags:#x}", malformed=True)
     tables = 2 if flags & GATE else 1
     width, place = bits // 8, 4 * _HEADER_WORDS
@@ -314,18 +322,22 @@ class Prepared:
         stride = 0 if self.shared_a else scan.size
         many = int(len(scan.sets) > 1)
         flags = scan.all_flags
-        return np.array([scan.steps, scan.channels, scan.size, many, flags, stride], np.int64)
+        steps = scan.steps_at_once
+        return np.array([steps, scan.channels, scan.size, many, flags, stride], np.int64)
 
 
 def prepare(ctx: PrepareContext) -> Prepared:
     """Check the options and the numbers of elements."""
     node = ctx.node
-    ctx.require(len(node.inputs) == 8, "must have 8 inputs", len(node.inputs))
-    ctx.require(len(node.outputs) in (1, 2), "must have 1 or 2 outputs", len(node.outputs))
     scan = decode_options(node.custom_options)
-    steps, channels, size = scan.steps, scan.channels, scan.size
-    u, delta, a, b, c, skip, z, state = node.inputs
+    count = 9 if scan.flags & SERIAL else 8
+    ctx.require(len(node.inputs) == count, f"must have {count} inputs", len(node.inputs))
+    ctx.require(len(node.outputs) in (1, 2), "must have 1 or 2 outputs", len(node.outputs))
+    steps, channels, size = scan.steps_at_once, scan.channels, scan.size
+    u, delta, a, b, c, skip, z, state = node.inputs[:8]
     _check_records(scan)
+    if scan.flags & SERIAL:
+        _check(ctx, "the number of the step", node.inputs[8], DType.INT32, 1)
     wanted = {
         "u": (u, steps * channels),
         "delta": (delta, steps * channels),
@@ -409,7 +421,7 @@ def _require(fine: bool, name: str, record: Product | Sum) -> None:
 def evaluate(ctx: EvalContext, data: Prepared) -> None:
     """All rows of the batch, each with its own state."""
     scan = data.scan
-    present = [ctx.optional_input(index) for index in range(8)]
+    present = [ctx.optional_input(index) for index in range(9)]
     batch = max(array.shape[0] for array in present if array is not None)
     if data.state is None:
         dtype = np.int8 if scan.state_bits == 8 else np.int16
@@ -417,11 +429,14 @@ def evaluate(ctx: EvalContext, data: Prepared) -> None:
     else:
         state = _rows(present[7], batch).copy()
     none = np.zeros((1, 1), np.int8)
-    y = np.empty((batch, scan.steps * scan.channels), np.int8)
+    y = np.empty((batch, scan.steps_at_once * scan.channels), np.int8)
+    first = np.zeros(batch, np.int64)
+    if scan.flags & SERIAL:
+        first[:] = ctx.input(8).reshape(-1).clip(0, scan.steps - 1)
     arrays = [none if array is None else _flat(array) for array in present[:7]]
     rows = np.array([int(array.shape[0] > 1) for array in arrays], np.int64)
     kernel = _scan_int8 if scan.state_bits == 8 else _scan_int16
-    kernel(*arrays, rows, state, data.sizes, data.words, data.decay, *data.tables, y)
+    kernel(*arrays, rows, first, state, data.sizes, data.words, data.decay, *data.tables, y)
     ctx.set_output(0, y.reshape(batch, *data.y))
     if data.new_state is not None:
         ctx.set_output(1, state.reshape(batch, *data.new_state))
@@ -469,14 +484,29 @@ def _sum(a, b, words, row, at):
 
 @jit
 def _scan_int8(
-    u, delta, a, b, c, skip, z, many, state, sizes, words, decay, delta_table, gate_table, y
+    u,
+    delta,
+    a,
+    b,
+    c,
+    skip,
+    z,
+    many,
+    first,
+    state,
+    sizes,
+    words,
+    decay,
+    delta_table,
+    gate_table,
+    y,
 ):
-    """Rows of a batch; `many` says which inputs have a row for each."""
+    """Rows of a batch; `many` says which inputs have a row for each, `first` each row's step."""
     steps, channels, size = sizes[0], sizes[1], sizes[2]
     for row in range(y.shape[0]):
         for channel in range(channels):
             for step in range(steps):
-                p = step * sizes[3]
+                p = (first[row] + step) * sizes[3]
                 at = step * channels + channel
                 x = np.int64(u[row * many[0], at])
                 s = delta_table[np.int64(delta[row * many[1], at]) + 128]
@@ -513,14 +543,29 @@ def _scan_int8(
 
 @jit
 def _scan_int16(
-    u, delta, a, b, c, skip, z, many, state, sizes, words, decay, delta_table, gate_table, y
+    u,
+    delta,
+    a,
+    b,
+    c,
+    skip,
+    z,
+    many,
+    first,
+    state,
+    sizes,
+    words,
+    decay,
+    delta_table,
+    gate_table,
+    y,
 ):
     """The same with 16 bits between inputs and output; decays are in units of 2^-15."""
     steps, channels, size = sizes[0], sizes[1], sizes[2]
     for row in range(y.shape[0]):
         for channel in range(channels):
             for step in range(steps):
-                p = step * sizes[3]
+                p = (first[row] + step) * sizes[3]
                 at = step * channels + channel
                 x = np.int64(u[row * many[0], at])
                 s = delta_table[np.int64(delta[row * many[1], at]) + 128]
@@ -558,7 +603,7 @@ def _scan_int16(
 def macs(node: Node) -> int:
     """Per state value and step: decay, argument, input and output products."""
     scan = decode_options(node.custom_options)
-    return 4 * scan.steps * scan.channels * scan.size
+    return 4 * scan.steps_at_once * scan.channels * scan.size
 
 
 OP = OpSpec("SELECTIVE_SCAN", prepare, evaluate, macs=macs)

@@ -23,7 +23,7 @@ namespace tflite {
 namespace micro {
 
 enum TfLiteStatus : int32_t { kTfLiteOk = 0, kTfLiteError = 1 };
-enum TfLiteType : int32_t { kTfLiteInt16 = 7, kTfLiteInt8 = 9 };
+enum TfLiteType : int32_t { kTfLiteInt32 = 2, kTfLiteInt16 = 7, kTfLiteInt8 = 9 };
 struct TfLiteIntArray {
   int32_t size;
   int32_t data[1];
@@ -95,7 +95,7 @@ namespace {
 using namespace tflite;         // NOLINT
 using namespace tflite::micro;  // NOLINT
 
-enum Input { kU, kDelta, kA, kB, kC, kSkip, kZ, kState, kInputs };
+enum Input { kU, kDelta, kA, kB, kC, kSkip, kZ, kState, kStep };
 enum Output { kY, kNewState };
 
 constexpr int32_t kMagic = 0x31435353;
@@ -103,6 +103,7 @@ constexpr int32_t kHasSkip = 1;
 constexpr int32_t kHasGate = 2;
 constexpr int32_t kDriven = 4;  // u takes the place of the product of delta and u
 constexpr int32_t kUnit = 8;    // u is added without a factor
+constexpr int32_t kSerial = 16;  // one invocation is one step, input kStep says which
 constexpr int32_t kFresh = 1;
 constexpr int32_t kSizeLimit = 1 << 16;
 constexpr int kSumShift = 20;
@@ -176,6 +177,8 @@ class Options {
       : start_(static_cast<const uint8_t*>(node->custom_initial_data)) {}
 
   const Header& header() const { return *reinterpret_cast<const Header*>(start_); }
+  // Steps of one invocation.
+  int32_t StepsAtOnce() const { return (header().flags & kSerial) ? 1 : header().steps; }
   int32_t TableEntryBytes() const { return header().state_bits / 8; }
   template <typename T>
   const T* DeltaTable() const {
@@ -222,6 +225,7 @@ struct Tensors {
   const int8_t *u, *delta, *a, *b, *c, *skip, *z;
   int8_t* y;
   int32_t a_stride;  // 0 where all channels share one row of A
+  int32_t first;     // number of the first step
 };
 
 // Run the steps of one channel; `h` is read and `new_h` written, N values each.
@@ -229,8 +233,8 @@ void ScanChannel(const Options& options, const Tensors& x, int32_t channel, cons
                  int8_t* new_h) {
   const Header& header = options.header();
   const int8_t* const a = x.a + channel * x.a_stride;
-  for (int32_t t = 0; t < header.steps; ++t) {
-    const Step& step = options.step(t);
+  for (int32_t t = 0; t < options.StepsAtOnce(); ++t) {
+    const Step& step = options.step(x.first + t);
     const int8_t* const decay = Options::DecayTable<int8_t>(step);
     const int32_t place = t * header.channels + channel;
     const int32_t u = x.u[place];
@@ -267,8 +271,8 @@ void ScanChannel(const Options& options, const Tensors& x, int32_t channel, cons
                  int16_t* new_h) {
   const Header& header = options.header();
   const int8_t* const a = x.a + channel * x.a_stride;
-  for (int32_t t = 0; t < header.steps; ++t) {
-    const Step& step = options.step(t);
+  for (int32_t t = 0; t < options.StepsAtOnce(); ++t) {
+    const Step& step = options.step(x.first + t);
     const int16_t* const decay = Options::DecayTable<int16_t>(step);
     const int32_t place = t * header.channels + channel;
     const int32_t u = x.u[place];
@@ -334,9 +338,10 @@ const T* Data(const TfLiteContext* context, const TfLiteNode* node, int index) {
   return tensor == nullptr ? nullptr : GetTensorData<T>(tensor);
 }
 
-bool InputsFit(const TfLiteContext* context, const TfLiteNode* node, const Header& h) {
-  const int64_t sequence = static_cast<int64_t>(h.steps) * h.channels;
-  const int64_t rows = static_cast<int64_t>(h.steps) * h.size;
+bool InputsFit(const TfLiteContext* context, const TfLiteNode* node, const Options& options) {
+  const Header& h = options.header();
+  const int64_t sequence = static_cast<int64_t>(options.StepsAtOnce()) * h.channels;
+  const int64_t rows = static_cast<int64_t>(options.StepsAtOnce()) * h.size;
   const int64_t state = static_cast<int64_t>(h.channels) * h.size;
   const TfLiteEvalTensor* const a = GetEvalInput(context, node, kA);
   if (!Holds(GetEvalInput(context, node, kU), kTfLiteInt8, sequence) ||
@@ -351,6 +356,9 @@ bool InputsFit(const TfLiteContext* context, const TfLiteNode* node, const Heade
   const TfLiteEvalTensor* const z = GetEvalInput(context, node, kZ);
   if ((h.flags & kHasSkip) ? !Holds(skip, kTfLiteInt8, h.channels) : skip != nullptr) return false;
   if ((h.flags & kHasGate) ? !Holds(z, kTfLiteInt8, sequence) : z != nullptr) return false;
+  if ((h.flags & kSerial) && !Holds(GetEvalInput(context, node, kStep), kTfLiteInt32, 1)) {
+    return false;
+  }
   const int type = h.state_bits == 8 ? kTfLiteInt8 : kTfLiteInt16;
   const TfLiteEvalTensor* const old = GetEvalInput(context, node, kState);
   if (old != nullptr && !Holds(old, type, state)) return false;
@@ -360,11 +368,12 @@ bool InputsFit(const TfLiteContext* context, const TfLiteNode* node, const Heade
 
 TfLiteStatus Prepare(TfLiteContext* context, TfLiteNode* node) {
   const Options options(node);
-  if (node->inputs->size != kInputs || node->outputs->size < 1 || node->outputs->size > 2 ||
-      !options.Valid(static_cast<int32_t>(node->custom_initial_data_size)) ||
-      !InputsFit(context, node, options.header())) {
+  if (node->outputs->size < 1 || node->outputs->size > 2 ||
+      !options.Valid(static_cast<int32_t>(node->custom_initial_data_size))) {
     return kTfLiteError;
   }
+  const int32_t inputs = (options.header().flags & kSerial) ? kStep + 1 : kStep;
+  if (node->inputs->size != inputs || !InputsFit(context, node, options)) return kTfLiteError;
   if (GetEvalInput(context, node, kState) != nullptr) return kTfLiteOk;
   // Without a state tensor one channel's state lives in a scratch buffer, whose index must be kept.
   MicroContext* const micro_context = GetMicroContext(context);
@@ -394,6 +403,8 @@ TfLiteStatus Invoke(TfLiteContext* context, TfLiteNode* node) {
   const Header& h = options.header();
   const int64_t a_elements = Elements(GetEvalInput(context, node, kA));
   const bool shared_a = a_elements == h.size;
+  const int32_t first =
+      (h.flags & kSerial) ? Clamp(*Data<int32_t>(context, node, kStep), 0, h.steps - 1) : 0;
   const Tensors x = {Data<int8_t>(context, node, kU),
                      Data<int8_t>(context, node, kDelta),
                      Data<int8_t>(context, node, kA),
@@ -402,7 +413,8 @@ TfLiteStatus Invoke(TfLiteContext* context, TfLiteNode* node) {
                      Data<int8_t>(context, node, kSkip),
                      Data<int8_t>(context, node, kZ),
                      GetTensorData<int8_t>(GetEvalOutput(context, node, kY)),
-                     shared_a ? 0 : h.size};
+                     shared_a ? 0 : h.size,
+                     first};
   if (h.state_bits == 8) {
     Invoke<int8_t>(context, node, options, x);
   } else {
