@@ -24,8 +24,9 @@ Scratch: N values of the state where it is absent, else none.
 Persistent: the number of the scratch buffer, 4 bytes, where the state is absent; else nothing.
 Order: channels one after another, in each the steps; element i of y is written after element i of
 u, delta and z was read for the last time, and so is the new state. y may lie over one of these.
-Differs: TFLM has no such operator; `transform/selective_scan.cc` is its registration for TFLM, and
-this file says what it must compute.
+Differs: TFLM has no such operator; the source is its registration for TFLM, and this file says what
+it must compute.
+Source: `transform/selective_scan.cc`.
 """
 
 from __future__ import annotations
