@@ -35,7 +35,7 @@ MAX_CHANNELS = 2**18
 _DAMAGED = "the file is damaged; convert the model again"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PreparedNode:
     """One operator after `Prepare`.
 
@@ -80,7 +80,7 @@ class ResourceVariable:
     reset_byte: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Program:
     """A prepared model.
 

@@ -26,7 +26,7 @@ class Struct(NamedTuple):
     alignment_bytes: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layout:
     """The structs that TFLM places in the arena, by their names in TFLM.
 

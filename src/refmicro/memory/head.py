@@ -44,7 +44,7 @@ class PlannedScratch(NamedTuple):
     last_time_used: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HeadPlan:
     """The memory plan of all subgraphs.
 

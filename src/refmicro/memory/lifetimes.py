@@ -35,7 +35,7 @@ class Step(NamedTuple):
     operator: int | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lifetimes:
     """First and last step of every buffer, both inclusive, -1 where there is none.
 

@@ -1,9 +1,9 @@
 """Reading flatbuffer tables from bytes that nobody has verified.
 
 Values are decoded by the `flatbuffers` package, which follows whatever offset it finds; in a
-damaged file that leads out of the file, round in circles, or through the same bytes a million times.
-Here every offset is checked before it is followed, and every element that is read is paid for out of
-a budget that depends on the file's size alone.
+damaged file that leads out of the file, round in circles, or through the same bytes a million
+times. Here every offset is checked before it is followed, and every element that is read is paid
+for out of a budget that depends on the file's size alone.
 """
 
 from __future__ import annotations

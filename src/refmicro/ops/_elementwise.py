@@ -251,7 +251,7 @@ def _applied(
     return function
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lookup:
     """A function of one 8-bit or 16-bit value, kept as a table of all its results.
 
@@ -286,7 +286,7 @@ class Lookup:
         return out
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Map:
     """A NumPy function of one array that keeps its shape; `shape` is the output's."""
 
@@ -309,7 +309,7 @@ def evaluate_single(ctx: EvalContext, compute: Lookup | Map) -> None:
     ctx.set_output(0, compute(ctx.input(0)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pairwise:
     """An operator of two inputs that broadcast, by its exact kernel.
 
@@ -356,7 +356,7 @@ class Pairwise:
         return out
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Broadcast:
     """An operator of two inputs that broadcast, by a NumPy function of two arrays.
 

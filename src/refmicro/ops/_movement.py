@@ -63,7 +63,7 @@ def require_indices(name: str, indices: np.ndarray, size: int) -> None:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Parts:
     """A tensor seen as (outer, sum of sizes, inner), in pieces along the middle.
 

@@ -19,7 +19,7 @@ OP_DATA = OpData(lp64=56, ilp32=56)
 _DIMENSIONS_MAX = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pad:
     """What eval needs: where the input lies in the output, and the value around it, None where an
     input holds it."""

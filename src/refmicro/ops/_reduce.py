@@ -27,7 +27,7 @@ OP_DATA = OpData(lp64=44, ilp32=44)
 PARAMS = "TfLiteReducerParams"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reduction:
     """What eval needs.
 

@@ -30,7 +30,7 @@ class Refused(Exception):
         self.malformed = malformed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OpData:
     """Bytes of the struct that `Init` allocates, by build; the `user_data` of TFLM's node.
 
@@ -53,7 +53,7 @@ class OpData:
         return size + (self.compression if build.compression else 0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Node:
     """One operator as its kernels see it.
 
@@ -247,7 +247,7 @@ def _no_subgraphs(options: Mapping[str, Any]) -> tuple[int, ...]:
     return ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OpSpec:
     """One operator.
 

@@ -81,7 +81,7 @@ def quantized_sum(
         out[i] = clamp(value + output_offset, low, high)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ManySum:
     """Sums of int8 values of one scale, kept in int32 that wraps.
 

@@ -26,7 +26,7 @@ from refmicro.types import DType
 _TYPES = (DType.FLOAT32, DType.INT8, DType.INT16, DType.INT32, DType.BOOL)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Slices:
     """`index` is NumPy's index of the whole batch, `shape` the output's shape."""
 
