@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refmicro.errors import InvalidModelError
+from refmicro.errors import InvalidModelError, UnsupportedError
 from refmicro.ops.conv_2d import macs
 from refmicro.program import prepare_model
 from refmicro.types import DType, TflmBuild
@@ -196,6 +196,12 @@ def test_int16_zero_points_are_not_used():
 def test_int4_filter(image, per_channel):
     rng = np.random.default_rng(1)
     compare(model(rng, image, w=DType.INT4, per_channel=per_channel), expect="run")
+
+
+def test_computed_int4_filter_is_refused():
+    one = model(np.random.default_rng(1), w=DType.INT4, computed=("filter",))
+    with pytest.raises(UnsupportedError, match="int4 filter must be constant"):
+        prepare_model(one, TflmBuild.wheel())
 
 
 @given(st.integers(0, 99), SIZES, FILTERS, PAIRS, PAIRS, st.booleans(), st.integers(0, 3))

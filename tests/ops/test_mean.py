@@ -91,8 +91,9 @@ def test_malformed(changes):
         prepare_model(reduction(NAME, (3, 4), (1,), **changes), TflmBuild.wheel())
 
 
-def test_float_mean_of_images_must_keep_dimensions_where_it_says_so():
-    one = reduction(NAME, (2, 3, 4, 5), (1, 2), DType.FLOAT32, keep_dims=True, out=(2, 5))
+@pytest.mark.parametrize("out", [(2, 5), (2, 1, 1, 1, 5), (2, 1, 5, 1)])
+def test_float_mean_of_images_must_keep_dimensions_where_it_says_so(out):
+    one = reduction(NAME, (2, 3, 4, 5), (1, 2), DType.FLOAT32, keep_dims=True, out=out)
     with pytest.raises(InvalidModelError, match="abort"):
         prepare_model(one, TflmBuild.wheel())
 

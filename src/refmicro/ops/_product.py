@@ -26,6 +26,13 @@ def require_type_option(ctx: PrepareContext, name: str) -> None:
     ctx.require(0 <= value <= LAST_TENSOR_TYPE, f"option {name} must name a tensor type", value)
 
 
+def require_packed_constant(ctx: PrepareContext, w: Tensor) -> None:
+    """An int4 filter must be constant: TFLM plans a byte an element for a computed one, and then
+    reads two values from each byte."""
+    packed = w.dtype is DType.INT4
+    ctx.require(not packed or w.is_constant, "an int4 filter must be constant", "computed")
+
+
 def require_bias(ctx: PrepareContext, bias: Tensor | None, channels: int, *dtypes: DType) -> None:
     """A bias has one value a channel, of a type that TFLM then reads without looking."""
     if bias is None:

@@ -31,7 +31,7 @@ from refmicro.ops._convolution import (
     per_channel_requantizer,
     require_image,
 )
-from refmicro.ops._product import require_bias, require_type_option
+from refmicro.ops._product import require_bias, require_packed_constant, require_type_option
 from refmicro.ops._spec import EvalContext, Node, OpSpec, PrepareContext
 from refmicro.ops._window import patches, prepare_window
 from refmicro.types import DType, Tensor
@@ -89,6 +89,7 @@ def prepare(ctx: PrepareContext) -> Conv2D:
     if x.dtype is DType.INT16:
         # The kernel adds no offset; the activation's limits still have it.
         requantize = requantize.without_offset()
+    require_packed_constant(ctx, w)
     if w.dtype is DType.INT4:
         ctx.scratch(w.elements)
     return Conv2D(

@@ -35,7 +35,7 @@ from refmicro.ops._convolution import (
     per_channel_requantizer,
     require_image,
 )
-from refmicro.ops._product import require_bias
+from refmicro.ops._product import require_bias, require_packed_constant
 from refmicro.ops._spec import EvalContext, Node, OpSpec, PrepareContext
 from refmicro.ops._window import patches, prepare_window
 from refmicro.types import DType, Tensor
@@ -83,6 +83,7 @@ def prepare(ctx: PrepareContext) -> DepthwiseConv2D:
     ctx.persistent(4 * channels)
     ctx.require_type("input", x, *_FILTERS)
     ctx.require_type(f"filter of {x.dtype} input", w, *_FILTERS[x.dtype])
+    require_packed_constant(ctx, w)
     if w.dtype is DType.INT4:
         ctx.scratch(w.elements)
     count = len(ctx.node.inputs)

@@ -25,7 +25,12 @@ import numpy as np
 
 from refmicro import _gemm
 from refmicro.ops._activation import float_range
-from refmicro.ops._product import Product, require_bias, require_type_option
+from refmicro.ops._product import (
+    Product,
+    require_bias,
+    require_packed_constant,
+    require_type_option,
+)
 from refmicro.ops._requantize import Requantizer, prepare_requantizer, require_zero_point
 from refmicro.ops._spec import EvalContext, Node, OpData, OpSpec, PrepareContext
 from refmicro.types import DType, Tensor
@@ -74,6 +79,7 @@ def prepare(ctx: PrepareContext) -> FullyConnected:
     }
     ctx.require_type(f"filter of {x.dtype} input", w, *filters[x.dtype])
     _check_shapes(ctx, x, w, bias, output)
+    require_packed_constant(ctx, w)
     if w.dtype is DType.INT4:
         ctx.scratch(w.elements)
     return FullyConnected(

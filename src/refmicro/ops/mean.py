@@ -37,7 +37,7 @@ def prepare(ctx: PrepareContext) -> Reduction:
     if len(data.input.shape) == 4 and axis.array().reshape(-1).tolist() in ([1, 2], [2, 1]):
         extended = (1,) * (4 - len(data.output.shape)) + data.output.shape
         ctx.require_shape(
-            extended[1:3] == (1, 1),
+            len(extended) == 4 and extended[1:3] == (1, 1),
             "output must keep the reduced dimensions: TFLM would abort",
             data.output.shape,
         )
