@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
+import struct
 import tempfile
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,19 +20,44 @@ from refmicro.errors import UsageError
 
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
+_NOT_ARRAYS = (
+    AttributeError,
+    EOFError,
+    KeyError,
+    RuntimeError,  # encrypted, and as NotImplementedError a compression that Python lacks
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What NumPy and zipfile raise on damaged archives."""
+
 
 def write_files(files: Mapping[Path, bytes]) -> None:
     """Write all files or none: each is written beside its place first, then all are renamed.
+
+    A link is followed; a device or pipe is written to as it is.
 
     Raises:
         UsageError: if a folder or file cannot be written.
     """
     staged: list[tuple[str, Path]] = []
+    direct: list[tuple[Path, bytes]] = []
+    path = next(iter(files), Path())
     try:
         for path, data in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            staged.append((name, path))
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if path.exists() and not path.is_file():
+                direct.append((path, data))
+                continue
+            target = path.resolve()
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=target.parent, prefix=".refmicro.")
+            staged.append((name, target))
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
         # mkstemp gives files that only the owner can read; results are for everybody.
@@ -37,9 +66,11 @@ def write_files(files: Mapping[Path, bytes]) -> None:
         for name, path in staged:
             os.chmod(name, 0o666 & ~mask)
             os.replace(name, path)
-    except OSError as error:
-        place = error.filename or next(iter(files))
-        raise UsageError(f"cannot write: {place}: {error.strerror or error}") from error
+        for path, data in direct:
+            path.write_bytes(data)
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that go round
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"cannot write: {path}: {reason}") from error
     finally:
         for name, _ in staged:
             with contextlib.suppress(OSError):
@@ -67,10 +98,13 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            arrays = {name: archive[name] for name in archive.files}
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise TypeError("a member is no array")
+        return arrays
     except OSError as error:
         raise UsageError(f"cannot read the arrays: {path}: {error.strerror or error}") from error
-    except (ValueError, zipfile.BadZipFile, EOFError, AttributeError, TypeError) as error:
+    except _NOT_ARRAYS as error:
         raise UsageError(
             f"not an .npz archive of plain arrays: {path}",
             hint="write it with numpy.savez(path, **{'0': array})",

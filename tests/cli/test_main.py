@@ -1,5 +1,6 @@
 """The command itself: help, versions, wrong words."""
 
+import os
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 
 from refmicro import __version__
 from refmicro.cli.main import VERBS, main
+from tests.models import ALL
 
 
 def test_without_a_verb_it_prints_the_menu(capsys):
@@ -36,3 +38,53 @@ def test_module_is_the_command():
         [sys.executable, "-m", "refmicro", "--version"], capture_output=True, text=True
     )
     assert (result.returncode, result.stdout.strip()) == (0, f"refmicro {__version__}")
+
+
+@pytest.mark.parametrize(
+    "args", [["fly"], ["estimate"], ["boards", "x"], ["diff", "--no", "a", "b"]]
+)
+def test_wrong_words_are_one_sentence_and_a_hint(args, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(args)
+    captured = capsys.readouterr()
+    assert (stop.value.code, captured.out) == (2, "")
+    first, second = captured.err.splitlines()
+    assert first.startswith("error: ")
+    assert second.startswith("hint: `refmicro")
+
+
+def test_names_from_files_do_not_reach_the_terminal_as_they_are(capsys):
+    assert main(["estimate", "no\x1b[31m\nmodel"]) == 2
+    error = capsys.readouterr().err
+    assert "\x1b" not in error
+    assert r"no\x1b[31m\nmodel" in error.splitlines()[0]
+
+
+def run_with_stdout(stdout, *args):
+    command = [sys.executable, "-m", "refmicro", *args]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
+
+
+def test_closed_pipe_ends_quietly():
+    read, write = os.pipe()
+    os.close(read)
+    result = run_with_stdout(write, "boards", "--json")
+    os.close(write)
+    assert (result.returncode, result.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full: run it on Linux")
+def test_full_disk_is_one_sentence():
+    with open("/dev/full", "w") as full:
+        result = run_with_stdout(full, "boards")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: cannot write to stdout: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_encoding_without_blocks_is_no_error():
+    command = [sys.executable, "-m", "refmicro", "estimate", str(ALL["hello_world_int8"])]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "arena required" in result.stdout

@@ -6,10 +6,13 @@ A verb's file is imported when it is called, so that each verb pays for its own 
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
-import signal
+import io
+import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from refmicro import __version__
 from refmicro.errors import RefmicroError
@@ -27,20 +30,28 @@ VERBS = {
 }
 
 
+PIPE_CLOSED = 141
+"""Exit code when the reader of stdout has gone, as shells report it."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in the words that all mistakes have."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\nhint: `{self.prog} --help` shows how it is called\n")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code (see `refmicro.errors`)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    # A pipe that was closed (`| head`) ends the program quietly.
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    verb = next((item for item in arguments if not item.startswith("-")), None)
-    parser = _parser(verb if verb in VERBS else None)
-    args = parser.parse_args(arguments)
-    if getattr(args, "run", None) is None:
-        parser.print_help(sys.stderr)
-        return 2
+    for stream in (sys.stdout, sys.stderr):
+        # A name or a bar that the terminal's encoding lacks is no reason to fail.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return args.run(args)
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
     except RefmicroError as error:
         _complain(error)
         return error.exit_code
@@ -48,12 +59,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("error: interrupted", file=sys.stderr)
         return 130
     except MemoryError:
-        print("error: out of memory\nhint: the model or the batch is too large", file=sys.stderr)
+        print(
+            "error: out of memory\nhint: the model, the arrays or the count are too large",
+            file=sys.stderr,
+        )
+        return 2
+    except OSError as error:
+        if not _is_about_stdout(error):
+            raise
+        _silence_stdout()
+        if isinstance(error, BrokenPipeError):  # `| head` has read enough
+            return PIPE_CLOSED
+        print(f"error: cannot write to stdout: {error.strerror}", file=sys.stderr)
         return 2
 
 
+def _run(arguments: list[str]) -> int:
+    verb = next((item for item in arguments if not item.startswith("-")), None)
+    parser = _parser(verb if verb in VERBS else None)
+    args = parser.parse_args(arguments)
+    if getattr(args, "run", None) is None:
+        parser.print_help(sys.stderr)
+        return 2
+    return args.run(args)
+
+
+def _is_about_stdout(error: OSError) -> bool:
+    return error.filename is None and error.errno in (errno.EPIPE, errno.ENOSPC, errno.EIO)
+
+
+def _silence_stdout() -> None:
+    """What is still buffered would fail once more when Python ends."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
 def _parser(verb: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="refmicro",
         description="Know and prove what TensorFlow Lite Micro does with a model.",
         epilog="Exit codes: 0 done and equal, 1 over budget, 2 usage or no valid model, "
@@ -69,13 +112,18 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
 
 
 def _complain(error: RefmicroError) -> None:
-    lines = [f"error: {error.message}"]
+    lines = [f"error: {_printable(error.message)}"]
     problems = getattr(error, "problems", ())
     if len(problems) > 1:
-        lines += [f"  {problem}" for problem in problems]
+        lines += [f"  {_printable(problem)}" for problem in problems]
     if error.hint:
-        lines.append(f"hint: {error.hint}")
+        lines.append(f"hint: {_printable(error.hint)}")
     print("\n".join(lines), file=sys.stderr)
+
+
+def _printable(text: str) -> str:
+    """Names come from files: no newline and no escape sequence of theirs reaches the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 if __name__ == "__main__":
