@@ -126,6 +126,7 @@ class Builder:
         array: np.ndarray,
         quantization: Quantization = NO_QUANTIZATION,
     ) -> int:
+        """A constant of these values."""
         self.tensors.append(Tensor(name, dtype, array.shape, quantization, array.tobytes()))
         return len(self.tensors) - 1
 
@@ -140,6 +141,7 @@ class Builder:
         return self.constant(name, dtype, data.astype(dtype.numpy), quantization)
 
     def scale(self, tensor: int) -> float:
+        """The scale of a tensor, 0 where it has none."""
         return self.tensors[tensor].scale
 
     def add(self, name: str, inputs: tuple[int, ...], output: int, **options: Any) -> int:

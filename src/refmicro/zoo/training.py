@@ -227,12 +227,8 @@ def train_stage(
         raise UsageError(
             f"the training split must hold a batch of {config.batch} clips: {len(data.labels)}"
         )
-    schedule = tf.keras.optimizers.schedules.CosineDecay(
-        0.05 * rate, max(1, steps * epochs - steps), warmup_target=rate, warmup_steps=steps
-    )
-    optimizer = tf.keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, clipnorm=1.0)
-    optimizer.exclude_from_weight_decay([*scales.values(), *_undecayed(variables)])
-    optimizer.build(trained)
+    kept = [*scales.values(), *_undecayed(variables)]
+    optimizer = _optimizer(trained, kept, rate, config.weight_decay, steps, epochs)
     everything = {f"p/{k}": v for k, v in variables.items()}
     everything |= {f"s/{k}": v for k, v in scales.items()}
     everything |= {f"o/{i}": v for i, v in enumerate(optimizer.variables)}
@@ -262,6 +258,20 @@ def train_stage(
     }
     parameters = {name: value.numpy() for name, value in variables.items()}
     return Trained(config, parameters, final, tuple(history), seconds)
+
+
+def _optimizer(
+    trained: list[Any], kept: list[Any], rate: float, decay: float, steps: int, epochs: int
+) -> Any:
+    """AdamW, an epoch of warming up, then a cosine; weight decay leaves `kept` alone."""
+    keras = require_tensorflow().keras
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.05 * rate, max(1, steps * epochs - steps), warmup_target=rate, warmup_steps=steps
+    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=decay, clipnorm=1.0)
+    optimizer.exclude_from_weight_decay(kept)
+    optimizer.build(trained)
+    return optimizer
 
 
 def _undecayed(variables: dict[str, Any]) -> list[Any]:
