@@ -33,6 +33,9 @@ EXACT_BUFFERS = 64
 EXACT_NODES = 100_000
 """Placements that the exact search tries before it gives up."""
 
+PLAIN_BUFFERS = 64
+"""Up to so many buffers a single packing is made without compiled code."""
+
 PATIENCE = 3_000
 """Iterations without gain after which the climb goes back to its best order."""
 
@@ -123,6 +126,8 @@ def quick_height(items: Sequence[Item], bound: int, *, iterations: int) -> int:
     table = np.array(items, np.int64)
     firsts = [_lowest_fit(order, table) for order in _first_orders(items)]
     height, offsets, order = min(firsts, key=lambda item: item[0])
+    if height <= bound:
+        return height
     state = np.array([height, height, 0, 1], np.int64)
     _climb_rounds(order.copy(), order.copy(), table, offsets, state, bound, iterations)
     return int(state[1])
@@ -145,7 +150,9 @@ def _first_orders(items: Sequence[Item]) -> list[np.ndarray]:
 def _lowest_fit(order: np.ndarray, table: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
     """Height, offsets and the order itself."""
     offsets = np.zeros(len(order), np.int64)
-    height = _place(order, table, offsets, np.zeros(len(order), np.int64), NO_LIMIT)
+    # Compiling takes longer than placing a few buffers without.
+    place = _place.python if len(order) <= PLAIN_BUFFERS else _place
+    height = place(order, table, offsets, np.zeros(len(order), np.int64), NO_LIMIT)
     return int(height), offsets, order
 
 

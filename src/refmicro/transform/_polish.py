@@ -13,7 +13,7 @@ from random import Random
 
 from refmicro.memory.greedy_planner import Buffer, greedy_plan, plan_bytes
 from refmicro.transform._packing import Item, quick_height
-from refmicro.transform._schedule import FROM_START, Problem, bits, peak_bytes
+from refmicro.transform._schedule import FROM_START, Problem, bits, overwritten, peak_bytes
 
 TRIALS = 400
 """Changed orders that are packed."""
@@ -43,12 +43,12 @@ def buffers_of(problem: Problem, order: Sequence[int]) -> list[Item]:
         last.append(end if value.stays else max([first[-1], *uses]))
     home = list(range(len(problem.values)))
     for step, index in enumerate(order, 1):
-        task = problem.tasks[index]
-        dying = [home[i] for i in task.over if last[home[i]] == step]
-        if dying:
-            buffer = min(dying, key=lambda i: (first[i], i))
-            home[task.outputs[0]] = buffer
-            last[buffer] = last[task.outputs[0]]
+        for output, inputs in overwritten(problem.tasks[index]).items():
+            dying = [home[i] for i in inputs if last[home[i]] == step]
+            if dying:
+                buffer = min(dying, key=lambda i: (first[i], i))
+                home[output] = buffer
+                last[buffer] = last[output]
     items = [
         Item(problem.values[i].size_bytes, first[i], last[i])
         for i, buffer in enumerate(home)

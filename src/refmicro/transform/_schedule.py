@@ -56,14 +56,15 @@ class Task:
         inputs, outputs: values that it reads and makes.
         after: tasks that must come before it for other reasons than values.
         own_bytes: what lives during this task only.
-        over: inputs over which it may write its only output, which has the same size.
+        over: (input, output) of one size where it may write the output over the input. No input
+            stands for two outputs, and such an output is read or stays.
     """
 
     inputs: frozenset[int]
     outputs: tuple[int, ...]
     after: frozenset[int] = frozenset()
     own_bytes: int = 0
-    over: frozenset[int] = frozenset()
+    over: frozenset[tuple[int, int]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,8 @@ class _Move:
         made_bytes, kept_bytes: its outputs, and those of them that live on.
         own_bytes: see `Task`.
         frees: (bytes, other readers) of inputs that die with their last reader.
-        over: other readers of inputs over which it may write, a set for each.
+        over: for outputs that may go over inputs their bytes, and the other readers of each such
+            input that does not stay.
     """
 
     bit: int
@@ -140,13 +142,14 @@ class _Move:
     kept_bytes: int
     own_bytes: int
     frees: tuple[tuple[int, int], ...]
-    over: tuple[int, ...]
+    over: tuple[tuple[int, tuple[int, ...]], ...]
 
     def during(self, done: int, live_bytes: int) -> int:
         """Bytes alive while it runs after the set `done`, which leaves `live_bytes`."""
         total = live_bytes + self.made_bytes + self.own_bytes
-        if any(not others & ~done for others in self.over):
-            total -= self.made_bytes
+        for size_bytes, inputs in self.over:
+            if any(not others & ~done for others in inputs):
+                total -= size_bytes
         return total
 
     def after(self, done: int, live_bytes: int) -> int:
@@ -156,6 +159,14 @@ class _Move:
             if not others & ~done:
                 live_bytes -= size_bytes
         return live_bytes
+
+
+def overwritten(task: Task) -> dict[int, list[int]]:
+    """For each output that may go over inputs, these inputs."""
+    found: dict[int, list[int]] = {}
+    for source, output in sorted(task.over):
+        found.setdefault(output, []).append(source)
+    return found
 
 
 def _move(problem: Problem, index: int) -> _Move:
@@ -172,7 +183,10 @@ def _move(problem: Problem, index: int) -> _Move:
         sum(value.size_bytes for value in outputs if value.readers or value.stays),
         task.own_bytes,
         tuple((values[i].size_bytes, mask) for i, mask in sorted(dying.items())),
-        tuple(mask for i, mask in sorted(dying.items()) if i in task.over),
+        tuple(
+            (values[output].size_bytes, tuple(dying[i] for i in inputs if i in dying))
+            for output, inputs in overwritten(task).items()
+        ),
     )
 
 
@@ -445,15 +459,22 @@ def cut_bound(problem: Problem, index: int) -> int:
     """What lives at least while task `index` runs, in any order, in bytes."""
     move, task = problem.moves[index], problem.tasks[index]
     before, after = _related(problem, index)
-    bound = _least_live(problem, before, after | move.bit) + move.made_bytes + move.own_bytes
-    for value in sorted(task.over):
-        others = sum(1 << r for r in problem.values[value].readers if r != index)
-        if not problem.values[value].stays and not others & after:
-            wide = others
-            for other in bits(others):
-                wide |= _related(problem, other)[0]
-            low = _least_live(problem, before | wide, after | move.bit) + move.own_bytes
-            bound = min(bound, low)
+    outside = after | move.bit
+    over = overwritten(task)
+    if len(over) > 1:
+        saved = sum(problem.values[output].size_bytes for output in over)
+        return _least_live(problem, before, outside) + move.made_bytes + move.own_bytes - saved
+    bound = _least_live(problem, before, outside) + move.made_bytes + move.own_bytes
+    for output, inputs in over.items():
+        for value in (problem.values[i] for i in inputs):
+            others = sum(1 << reader for reader in value.readers if reader != index)
+            if not value.stays and not others & after:
+                wide = others
+                for other in bits(others):
+                    wide |= _related(problem, other)[0]
+                low = _least_live(problem, before | wide, outside)
+                rest = move.made_bytes - problem.values[output].size_bytes
+                bound = min(bound, low + rest + move.own_bytes)
     return bound
 
 

@@ -1,10 +1,11 @@
 """Which operators may write their output over one of their inputs, without changing a bit.
 
 Legal is a pair of one operator's input and output with as many elements of one width, where the
-kernel reads element i of the input only to write element i of the output. Both then may lie at one
-offset, in whichever order and in however wide words a kernel walks through them. The input must die
-at this operator, because it is overwritten. RESHAPE writes what is there already, so its input may
-live on: the two are views of the same bytes, as long as nobody writes to them.
+kernel reads element i of the input before it writes element i of the output and not again. Both
+then may lie at one offset, in whichever order and in however wide words a kernel walks through
+them. The input must die at this operator, because it is overwritten. RESHAPE writes what is there
+already, so its input may live on: the two are views of the same bytes, as long as nobody writes to
+them.
 
 Source: `tensorflow/lite/micro/kernels/` and the loops that these files call in
 `tensorflow/lite/kernels/internal/reference/`; RESHAPE does nothing where both pointers are equal
@@ -19,7 +20,7 @@ from typing import NamedTuple
 from refmicro.memory.arena import Arena, model_arena
 from refmicro.memory.lifetimes import Lifetimes
 from refmicro.memory.verifier import find_conflicts, placements, tensor_name
-from refmicro.model.graph import Model
+from refmicro.model.graph import Model, Operator
 from refmicro.program import Program, is_computed, prepare_model
 from refmicro.types import TflmBuild
 
@@ -67,6 +68,12 @@ ELEMENTWISE = frozenset(
 
 An input with as many elements as the output cannot be broadcast, so that this holds for operators
 with two inputs as well, whatever the shape of the other one.
+"""
+
+OWN_SLOTS = {"SELECTIVE_SCAN": ((0, 0), (1, 0), (6, 0), (7, 1))}
+"""(input, output) of operators of which only some inputs may be written over.
+
+`ops/selective_scan.py` says so of u, delta and z, and of the state.
 """
 
 VIEWS = frozenset({"RESHAPE"})
@@ -122,18 +129,28 @@ def like_pairs(program: Program, graph: int) -> list[InPlacePair]:
             and both[0].dtype.itemsize_bytes == both[1].dtype.itemsize_bytes
         )
 
-    pairs = []
-    for index, op in enumerate(subgraph.operators):
-        is_view = op.name in VIEWS
-        if len(op.outputs) != 1 or not (is_view or op.name in ELEMENTWISE):
-            continue
-        inputs = op.inputs[:1] if is_view else tuple(dict.fromkeys(op.inputs))
-        pairs += [
-            InPlacePair(graph, index, tensor, op.outputs[0], is_view)
-            for tensor in inputs
-            if tensor >= 0 and fits(tensor, op.outputs[0])
+    return [
+        InPlacePair(graph, index, source, output, op.name in VIEWS)
+        for index, op in enumerate(subgraph.operators)
+        for source, output in _slots(op)
+        if source >= 0 and fits(source, output)
+    ]
+
+
+def _slots(op: Operator) -> list[tuple[int, int]]:
+    """Input and output tensors of an operator that may share memory by what its kernel does."""
+    if op.name in OWN_SLOTS:
+        slots = [(i, o) for i, o in OWN_SLOTS[op.name] if i < len(op.inputs)]
+        others = {t for i, t in enumerate(op.inputs) if i not in {slot for slot, _ in slots}}
+        return [
+            (op.inputs[i], op.outputs[o])
+            for i, o in slots
+            if o < len(op.outputs) and op.inputs[i] not in others
         ]
-    return pairs
+    if len(op.outputs) != 1 or op.name not in ELEMENTWISE | VIEWS:
+        return []
+    inputs = op.inputs[:1] if op.name in VIEWS else dict.fromkeys(op.inputs)
+    return [(source, op.outputs[0]) for source in inputs]
 
 
 def _dies(clock: Lifetimes, pair: InPlacePair) -> bool:

@@ -199,11 +199,11 @@ def _share(
 
     The whole buffer must be free for the output: all tensors in it are dead but views of it.
     """
-    by_operator: dict[tuple[int, int], list[InPlacePair]] = {}
+    by_output: dict[Place, list[InPlacePair]] = {}
     for pair in pairs:
-        by_operator.setdefault((pair.subgraph, pair.operator), []).append(pair)
-    for (graph, _), found in by_operator.items():
-        output = (graph, found[0].output)
+        by_output.setdefault((pair.subgraph, pair.output), []).append(pair)
+    for output, found in by_output.items():
+        graph = output[0]
         choices = []
         for pair in found:
             root = home[graph, pair.input]

@@ -237,20 +237,18 @@ def _problem(
     number = {first: position for position, first in enumerate(members)}
     value_of = {index: number[first] for index, first in root.items()}
     tasks = _tasks(program, graph, values, value_of, makers)
-    over = {index: set() for index in range(len(tasks))}
+    over: list[set[tuple[int, int]]] = [set() for _ in tasks]
     for pair in pairs:
-        if not pair.is_view and tasks[pair.operator].outputs:
-            over[pair.operator].add(value_of[pair.input])
+        output = value_of[pair.output]
+        if not pair.is_view and (values[output].readers or values[output].stays):
+            over[pair.operator].add((value_of[pair.input], output))
     slack = 0
     for index, node in enumerate(program.nodes[graph]):
         own = sum(align(size, BUFFER_ALIGNMENT_BYTES) for size in node.scratch_bytes)
         runs = [inner[callee] for callee in node.subgraphs]
         own += max((item.found.peak_bytes for item in runs), default=0)
         slack = max([slack, *(item.found.peak_bytes - item.lower_bound_bytes for item in runs)])
-        kept = all(values[i].readers or values[i].stays for i in tasks[index].outputs)
-        tasks[index] = dataclasses.replace(
-            tasks[index], own_bytes=own, over=frozenset(over[index] if kept else ())
-        )
+        tasks[index] = dataclasses.replace(tasks[index], own_bytes=own, over=frozenset(over[index]))
     return Problem(tuple(tasks), values), slack
 
 
