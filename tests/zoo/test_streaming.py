@@ -56,10 +56,20 @@ def test_strategies_give_the_same_bytes(config: MambaConfig) -> None:
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("config", [TINY, DEEP], ids=["one layer", "two layers"])
-@pytest.mark.parametrize(("bits", "state_bits"), [(8, None), (8, 16), (16, None), (32, None)])
-def test_refmicro_equals_tflm(config: MambaConfig, bits: int, state_bits: int | None) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        StreamingOptions(),
+        StreamingOptions(per_channel=True),
+        StreamingOptions(state_bits=16),
+        StreamingOptions(bits=16),
+        StreamingOptions(bits=32),
+    ],
+    ids=str,
+)
+def test_refmicro_equals_tflm(config: MambaConfig, options: StreamingOptions) -> None:
+    bits = options.bits
     chosen = float_grids(grids(config)) if bits == 32 else grids(config, bits)
-    options = StreamingOptions(bits=bits, state_bits=state_bits)
     model = streaming_model(config, parameters(config), chosen, options)
     found = check_model(model, f"{bits} bits", count=6)
     assert found.refused is None
@@ -180,3 +190,23 @@ def test_a_wide_state_is_finer() -> None:
         model = streaming_model(TINY, p, coarse, options)
         errors.append(np.std(run_in_refmicro(model, frames) * 0.02 - floats))
     assert errors[1] < 0.8 * errors[0]
+
+
+def test_a_scale_a_row_is_finer() -> None:
+    """One row with weights a hundred times larger takes the grid from all others."""
+    p, frames = parameters(TINY), clips(TINY, 20)
+    p["head"] = p["head"] * np.array([[100], [1], [1], [1]], np.float32)
+    chosen = grids(TINY, scale=0.01) | {"frame": Grid(0.03), "logits": Grid(0.5)}
+    models = [
+        streaming_model(TINY, p, chosen, StreamingOptions(per_channel=channels, names=True))
+        for channels in (False, True)
+    ]
+    names = [tensor.name for tensor in models[0].subgraphs[0].tensors]
+    found = [m.subgraphs[0].tensors[names.index("w_logits")] for m in models]
+    wanted = p["head"] @ p["0.out_proj"]
+    errors = [
+        np.abs(t.array() * np.array(t.quantization.scale)[:, None] - wanted)[1:].max()
+        for t in found
+    ]
+    assert errors[1] < 0.1 * errors[0]
+    assert not np.array_equal(*(run_in_refmicro(model, frames) for model in models))

@@ -76,6 +76,7 @@ class Builder:
     """Collects tensors and operators of one subgraph; tensors are named by index."""
 
     state: str = "variable"
+    per_channel: bool = False
     tensors: list[Tensor] = field(default_factory=list)
     operators: list[Operator] = field(default_factory=list)
     offsets: dict[int, int] = field(default_factory=dict)
@@ -109,6 +110,17 @@ class Builder:
             return NO_QUANTIZATION
         return Quantization((_f32(grid.scale),), (grid.zero_point,))
 
+    def rows(self, name: str, values: np.ndarray) -> int:
+        """An int8 matrix with a scale for each row, or one for all where rows share it."""
+        if not self.per_channel:
+            return self.weight(name, values)
+        largest = np.abs(values).max(1)
+        # A row of zeros would have no scale, one of dust a bias beyond int32.
+        scale = (np.maximum(largest, largest.max() / 1024) / 127).astype(np.float32)
+        data = np.clip(np.round(values / scale[:, None]), -127, 127).astype(np.int8)
+        quantization = Quantization(tuple(map(float, scale)), (0,) * len(scale))
+        return self.constant(name, DType.INT8, data, quantization)
+
     def weight(self, name: str, values: np.ndarray, *, bits: int = 8, axis: int = 0) -> int:
         """A constant with the scale of its largest value; `axis` is its quantized dimension."""
         if bits == 32:
@@ -130,14 +142,15 @@ class Builder:
         self.tensors.append(Tensor(name, dtype, array.shape, quantization, array.tobytes()))
         return len(self.tensors) - 1
 
-    def bias(self, name: str, values: np.ndarray, scale: float, beside: DType) -> int:
+    def bias(self, name: str, values: np.ndarray, scale: Any, beside: DType) -> int:
         """An int32 constant; int64 beside int16 activations, float32 beside such."""
         if beside is DType.FLOAT32:
             return self.constant(name, beside, np.asarray(values, np.float32))
         dtype = DType.INT64 if beside is DType.INT16 else DType.INT32
         limits = np.iinfo(np.int32)
         data = np.clip(np.round(np.asarray(values, np.float64) / scale), limits.min, limits.max)
-        quantization = Quantization((_f32(scale),), (0,))
+        scales = tuple(_f32(item) for item in np.atleast_1d(scale))
+        quantization = Quantization(scales, (0,) * len(scales))
         return self.constant(name, dtype, data.astype(dtype.numpy), quantization)
 
     def scale(self, tensor: int) -> float:
@@ -171,6 +184,7 @@ class StreamingOptions:
         bits: of activations and state: 8, 16, or 32 for float32.
         state_bits: 16 gives the recurrence of an int8 model 16 bits: its state, its decays and what
             enters it; None means as many as `bits`.
+        per_channel: the matrices of FULLY_CONNECTED have a scale a row; SVDF's have one in all.
         state: where the scan's state and the sum of logits live, one of `STATES`; the tail of the
             convolution is a variable tensor always, SVDF takes no other.
         in_place: the offline plan that lets big temporaries share their bytes.
@@ -179,6 +193,7 @@ class StreamingOptions:
 
     bits: int = 8
     state_bits: int | None = None
+    per_channel: bool = False
     state: str = "variable"
     in_place: bool = True
     names: bool = False
@@ -216,7 +231,7 @@ def streaming_model(
             f"int16 sums the logits of at most {MAX_SUMMED_FRAMES} frames: {config.frames}",
             hint="take a longer hop between frames",
         )
-    build = Builder(options.state)
+    build = Builder(options.state, options.per_channel)
     # The first operator is SVDF or FULLY_CONNECTED: the input is int8 in either width.
     frame = build.tensor("frame", (1, config.features), _narrow(grids["frame"]))
     logits = write_step(build, config, parameters, grids, options, frame)
@@ -280,10 +295,11 @@ def linear_operator(
     """FULLY_CONNECTED over `rows` rows; no bias input where the bias is None. Its output."""
     beside = build.tensors[source].dtype
     bits = 32 if beside is DType.FLOAT32 else 8
-    w = build.weight(f"w_{name}", np.asarray(weight), bits=bits)
+    values = np.asarray(weight)
+    w = build.rows(f"w_{name}", values) if bits == 8 else build.weight(name, values, bits=bits)
     inputs: tuple[int, ...] = (source, w)
     if bias is not None:
-        scale = build.scale(source) * build.scale(w)
+        scale = build.scale(source) * np.array(build.tensors[w].quantization.scale or (0.0,))
         inputs += (build.bias(f"b_{name}", bias, scale, beside),)
     out = build.tensor(name, (rows, len(weight)), grid)
     return build.add("FULLY_CONNECTED", inputs, out)
