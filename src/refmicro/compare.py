@@ -168,8 +168,8 @@ class _Tally:
         self.values += want.size
         if want.shape == got.shape and want.dtype == got.dtype and _bytes(want) == _bytes(got):
             return
-        if want.size != got.size or want.dtype != got.dtype:
-            differ = np.arange(want.size)
+        if want.shape != got.shape or want.dtype != got.dtype:
+            differ = np.arange(max(want.size, 1))
         else:
             raw = (want.size, want.dtype.itemsize)
             pair = [np.frombuffer(_bytes(a), np.uint8).reshape(raw) for a in (want, got)]

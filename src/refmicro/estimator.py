@@ -6,6 +6,7 @@ allocator (`refmicro.memory`), operations and memory accesses from each operator
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,26 +25,34 @@ KERNELS = ("reference", "cmsis-nn")
 
 @dataclass(frozen=True)
 class Report:
-    """The contract's JSON of `estimate` as a value; `to_dict()` gives a copy of it."""
+    """The contract's JSON of `estimate` as a value: every field is an attribute and a key.
+
+    What is read is a copy, yours to change; the report stays as it is.
+    """
 
     _document: dict[str, Any]
 
     def __getitem__(self, key: str) -> Any:
-        return self._document[key]
+        return copy.deepcopy(self._document[key])
 
     def __getattr__(self, key: str) -> Any:
         if key.startswith("_"):
             raise AttributeError(key)
         try:
-            return self._document[key]
+            return self[key]
         except KeyError:
             raise AttributeError(f"the report has no field '{key}'") from None
 
     def to_dict(self) -> dict[str, Any]:
         """The whole document; a deep copy, yours to change."""
-        import copy
-
         return copy.deepcopy(self._document)
+
+    def __repr__(self) -> str:
+        arena, path = self._document["arena"], self._document["model"]["path"]
+        return (
+            f"<refmicro report of {path or 'a model'} ({self._document['abi']}): "
+            f"{arena['required_bytes']:,} B of arena, {self._document['macs']:,} MACs>"
+        )
 
     def _repr_html_(self) -> str:
         """For notebooks."""

@@ -18,10 +18,10 @@ import numpy as np
 
 from refmicro import __version__, bridge
 from refmicro._files import npz_bytes, write_files
-from refmicro.errors import UsageError
+from refmicro.errors import InvalidModelError, UnsupportedError, UsageError
 from refmicro.model.graph import Model
-from refmicro.program import default_resource_variables
-from refmicro.types import TFLM_REVISION, TFLM_WHEEL
+from refmicro.program import default_resource_variables, has_state, prepare_model
+from refmicro.types import TFLM_REVISION, TFLM_WHEEL, TflmBuild
 from refmicro.vectors import random_inputs
 
 FORMATS = ("npz", "c")
@@ -61,8 +61,7 @@ def write_golden(
     """
     _check_arguments(count, steps, formats)
     resources = default_resource_variables(model)
-    stateful = resources > 0 or any(t.is_variable for g in model.subgraphs for t in g.tensors)
-    steps = steps or (DEFAULT_STEPS if stateful else 1)
+    steps = steps or (DEFAULT_STEPS if _is_stateful(model) else 1)
     graph = model.subgraphs[0]
     tensors = [graph.tensors[i] for i in graph.inputs]
     rows = random_inputs(tensors, count * steps, seed)
@@ -75,7 +74,8 @@ def write_golden(
         files["inputs.npz"] = npz_bytes({str(i): a for i, a in enumerate(inputs)})
         files["outputs.npz"] = npz_bytes({str(i): a for i, a in enumerate(outputs)})
     if "c" in formats:
-        files["golden.h"] = _c_header(model, name, inputs, outputs, count, steps).encode()
+        header = _c_header(model, name, inputs, outputs, count, steps)
+        files["golden.h"] = header.encode(errors="backslashreplace")
     manifest = {
         "schema_version": 1,
         "refmicro": __version__,
@@ -103,6 +103,15 @@ def _check_arguments(count: int, steps: int | None, formats: Sequence[str]) -> N
     for item in formats:
         if item not in FORMATS:
             raise UsageError(f"--format must be one of {', '.join(FORMATS)}: {item}")
+
+
+def _is_stateful(model: Model) -> bool:
+    """Whether one invocation can change the next; tensors alone judge what refmicro refuses."""
+    try:
+        return has_state(prepare_model(model, TflmBuild.wheel()))
+    except (InvalidModelError, UnsupportedError):
+        variable = any(t.is_variable for g in model.subgraphs for t in g.tensors)
+        return variable or default_resource_variables(model) > 0
 
 
 def _record(
@@ -174,6 +183,7 @@ def _c_header(
         f" * {count} streams of {steps} steps, each from reset; the last axis is one tensor. */",
         f"#ifndef {prefix.upper()}_GOLDEN_H_",
         f"#define {prefix.upper()}_GOLDEN_H_",
+        "#include <math.h>",
         "#include <stdbool.h>",
         "#include <stdint.h>",
         f"#define {prefix.upper()}_COUNT {count}",

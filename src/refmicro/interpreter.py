@@ -155,7 +155,7 @@ class Interpreter:
         """
         arrays = self._fit_batch(inputs)
         rows = arrays[0].shape[0] if arrays else 1
-        chunk = rows if trace else self.chunk_rows
+        chunk = max(rows, 1) if trace else self.chunk_rows
         outputs = [np.empty((rows, *item.shape), item.dtype) for item in self._outputs]
         for start in range(0, rows, chunk):
             part = [array[start : start + chunk] for array in arrays]

@@ -6,7 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from refmicro.errors import UsageError
 from refmicro.types import DType, Tensor
+
+MAX_ELEMENTS = 1 << 27
+"""Of one input over all vectors; they are made at once, in some gigabytes of memory."""
 
 INDEX_LIMIT = 8
 """int32 and int64 inputs are mostly indices and counters; they are kept below this."""
@@ -17,7 +21,16 @@ def random_rows(tensor: Tensor, count: int, rng: np.random.Generator) -> np.ndar
 
     The first rows are the lowest value, the highest, the zero point, and both ends in turn; the
     others mix uniform values, values near the zero point, and single values at the ends.
+
+    Raises:
+        UsageError: if they have more than `MAX_ELEMENTS` elements.
     """
+    if count * tensor.elements > MAX_ELEMENTS:
+        raise UsageError(
+            f"{count} vectors of {tensor.elements} elements are too many: at most {MAX_ELEMENTS} "
+            "elements",
+            hint="ask for fewer, and again with another seed",
+        )
     shape = (count, *tensor.shape)
     dtype = tensor.dtype.numpy
     if tensor.dtype is DType.BOOL:

@@ -39,3 +39,15 @@ def test_refused_by_both_is_exit_3(capsys):
 def test_wrong_numbers_are_exit_2(capsys, args):
     assert main(["check", str(ALL["hello_world_int8"]), *args]) == 2
     assert "error: " in capsys.readouterr().err
+
+
+def test_damaged_file_is_named_among_others(capsys, tmp_path):
+    path = tmp_path / "damaged.tflite"
+    path.write_bytes(ALL["hello_world_int8"].read_bytes()[:1000])
+    assert main(["check", str(ALL["hello_world_int8"]), str(path)]) == 2
+    assert str(path) in capsys.readouterr().err
+
+
+def test_endless_counts_are_refused(capsys):
+    assert main(["check", str(ALL["hello_world_int8"]), "--count", "9" * 30]) == 2
+    assert "too many" in capsys.readouterr().err

@@ -101,6 +101,10 @@ def test_board_gives_both_limits(capsys):
         (["missing.tflite"], "cannot read"),
         ([HELLO, "--budget", "ram=5"], "budget"),
         ([HELLO, "--budget", "arena=5x"], "unit"),
+        ([HELLO, "--budget", "arena=" + "9" * 400], "unit"),
+        ([HELLO, "--budget", ""], "budget"),
+        ([HELLO, "--board", ""], "no such board"),
+        ([HELLO, "--html", "."], "Is a directory"),
         ([HELLO, "--board", "nothing"], "no such board"),
         ([HELLO, "--resource-variables", "-1"], "resource variables"),
         ([HELLO, "--abi", "lp64", "--kernels", "cmsis-nn"], "lp64"),
@@ -157,3 +161,10 @@ def test_estimate_imports_neither_numba_nor_cffi():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_name_that_is_no_utf8(capsys, tmp_path):
+    path, page = tmp_path / "m\udcff.tflite", tmp_path / "page.html"
+    path.write_bytes(ALL["hello_world_int8"].read_bytes())
+    assert estimate(capsys, str(path), "--html", str(page))[0] == 0
+    assert r"m\udcff.tflite" in page.read_text()

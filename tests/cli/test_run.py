@@ -1,5 +1,7 @@
 """`refmicro run` and `refmicro diff` on files."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -113,3 +115,80 @@ def test_unwritable_output_leaves_nothing(tmp_path, capsys):
     assert main(["run", HELLO, "--input", x, "--output", str(folder / "o.npz")]) == 2
     assert "cannot write" in capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "x.npz"]
+
+
+LOOP = str(ALL["g_elu_while_int8"])
+
+
+def test_no_rows_give_no_rows(tmp_path):
+    x, out = save(tmp_path / "x.npz", **{"0": np.zeros((0, 1, 1), np.int8)}), tmp_path / "o.npz"
+    assert main(["run", HELLO, "--input", x, "--output", str(out), "--all-tensors"]) == 0
+    arrays = dict(np.load(out))
+    assert "0" in arrays
+    assert {len(array) for array in arrays.values()} == {0}
+
+
+def test_tensors_of_loops_have_every_row(tmp_path):
+    """Each row as it is alone, whatever the others do."""
+    inputs = np.load(ALL["g_elu_while_int8"].parent / "inputs.npz")
+    rows = {name: array[:3] for name, array in inputs.items()}
+    both = tmp_path / "both.npz"
+    args = ["run", LOOP, "--all-tensors"]
+    assert main([*args, "--input", save(tmp_path / "x.npz", **rows), "--output", str(both)]) == 0
+    together = dict(np.load(both))
+    assert any(name.startswith("2:") for name in together)
+    for row in range(3):
+        one = save(tmp_path / "one.npz", **{name: array[row] for name, array in rows.items()})
+        assert main([*args, "--input", one, "--output", str(tmp_path / "o.npz")]) == 0
+        alone = np.load(tmp_path / "o.npz")
+        assert set(alone.files) == set(together)
+        for name in alone.files:
+            assert (alone[name] == together[name][row]).all()
+
+
+def test_streams_keep_their_axes_with_all_tensors(tmp_path):
+    inputs = {name: array[:1] for name, array in np.load(STREAM / "inputs.npz").items()}
+    out = tmp_path / "o.npz"
+    args = ["run", str(STREAM / "model.tflite"), "--sequence", "--all-tensors"]
+    assert main([*args, "--input", save(tmp_path / "x.npz", **inputs), "--output", str(out)]) == 0
+    lead = inputs["0"].shape[:2]
+    assert {array.shape[:2] for array in np.load(out).values()} == {lead}
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "code"),
+    [
+        (np.float32([np.nan, 1]), np.float32([np.nan, 1]), 0),
+        (np.float32([0.0]), np.float32([-0.0]), 4),
+        (np.float32([np.inf, 1]), np.float32([-np.inf, np.nan]), 4),
+        (np.int64([2**63 - 1]), np.int64([-(2**63)]), 4),
+        (np.array([True]), np.array([False]), 4),
+        (np.array(["a"]), np.array(["b"]), 4),
+        (np.array([1j]), np.array([2j]), 4),
+        (np.zeros((0, 3), np.int8), np.zeros((0, 3), np.int8), 0),
+    ],
+)
+def test_diff_of_any_type_is_one_strict_document(tmp_path, capsys, a, b, code):
+    paths = [save(tmp_path / "a.npz", x=a), save(tmp_path / "b.npz", x=b)]
+    assert main(["diff", *paths, "--json"]) == code
+
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    document = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert document["equal"] == (code == 0)
+    assert main(["diff", *paths]) == code
+
+
+def test_distance_of_integers_is_exact(tmp_path, capsys):
+    low, high = np.int64([-(2**63)]), np.int64([2**63 - 1])
+    paths = [save(tmp_path / "a.npz", x=low), save(tmp_path / "b.npz", x=high)]
+    main(["diff", *paths, "--json"])
+    assert json.loads(capsys.readouterr().out)["arrays"][0]["largest_distance"] == 2**64 - 1
+
+
+def test_diff_of_odd_names(tmp_path, capsys):
+    a = save(tmp_path / "a.npz", **{"²": np.zeros(1), "0:10": np.zeros(1), "0:9": np.zeros(1)})
+    assert main(["diff", a, save(tmp_path / "b.npz", **{"0": np.zeros(1)})]) == 4
+    names = [line.partition(" ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert names[:2] == ["0:9:", "0:10:"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from refmicro.compare import ModelCheck
+    from refmicro.model.graph import Model
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     from refmicro import bridge
+    from refmicro.cli._json import print_json
     from refmicro.cli._progress import progress_bar
     from refmicro.compare import check_model
     from refmicro.errors import UsageError
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
             f"--count must be at least 1 and --seed at least 0: {args.count} and {args.seed}"
         )
     bridge.require()
-    models = [(path, read_model(path)) for path in args.models]
+    models = [(path, _named(read_model, path)) for path in args.models]
     checks = []
     with progress_bar("check") as advance:
         for number, (path, model) in enumerate(models):
@@ -48,9 +49,18 @@ def run(args: argparse.Namespace) -> int:
                 print(_line(check), flush=True)
     if args.json:
         document = {"schema_version": 1, "models": [check.to_dict() for check in checks]}
-        json.dump(document, sys.stdout, indent=1)
-        print()
+        print_json(document)
     return _exit_code(checks)
+
+
+def _named(read: Callable[[str], Model], path: str) -> Model:
+    """The model; where it is damaged, the message says which of the files it is."""
+    from refmicro.errors import InvalidModelError
+
+    try:
+        return read(path)
+    except InvalidModelError as error:
+        raise InvalidModelError(f"{path}: {error.message}", hint=error.hint) from error
 
 
 def _exit_code(checks: list[ModelCheck]) -> int:

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         from refmicro._files import write_files
         from refmicro.report.estimate_html import page
 
-        write_files({args.html: page(document).encode()})
+        write_files({args.html: page(document).encode(errors="backslashreplace")})
     if args.json:
         sys.stdout.write(json.dumps(document) + "\n")
     else:
@@ -86,13 +86,13 @@ def run(args: argparse.Namespace) -> int:
 def _limits(budget: str | None, board: str | None) -> dict[str, tuple[int, str]]:
     """(limit, where it comes from) by name: arena, flash, macs."""
     limits: dict[str, tuple[int, str]] = {}
-    if board:
+    if board is not None:
         from refmicro.board.table import find_board
 
         found = find_board(board)
         limits["arena"] = (found.ram_bytes, found.name)
         limits["flash"] = (found.flash_bytes, found.name)
-    if budget:
+    if budget is not None:
         from refmicro.errors import UsageError
         from refmicro.report.units import parse_quantity
 

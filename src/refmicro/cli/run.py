@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,12 +50,13 @@ def run(args: argparse.Namespace) -> int:
 
     interpreter = Interpreter.from_file(args.model)
     inputs, single = _inputs(interpreter, read_npz(args.input), args.sequence)
-    recorder = _Recorder() if args.all_tensors else None
     call = interpreter.invoke_sequence if args.sequence else interpreter.invoke_batch
-    outputs = call(inputs, recorder)
-    arrays = {str(index): array for index, array in enumerate(outputs)}
-    if recorder:
-        arrays.update(recorder.arrays(args.sequence))
+    arrays = {str(index): array for index, array in enumerate(call(inputs))}
+    if args.all_tensors:
+        tensors, missing = _every_tensor(interpreter, inputs, args.sequence)
+        arrays |= tensors
+        if missing:
+            print(f"left out, not written in every row: {', '.join(missing)}", file=sys.stderr)
     if single:
         arrays = {name: array[0] for name, array in arrays.items()}
     write_files({args.output: npz_bytes(arrays)})
@@ -82,6 +84,31 @@ def _inputs(
     return ([array[None] for array in values] if single else values), single
 
 
+def _every_tensor(
+    interpreter: Interpreter, inputs: list[np.ndarray], sequence: bool
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Every tensor of inputs that were run before, and the names of those that some row or step
+    does not write."""
+    import numpy as np
+
+    rank = len(interpreter.get_input_details().shape) if inputs else 0
+    one_stream = sequence and bool(inputs) and inputs[0].ndim == rank + 1
+    arrays = [array[None] for array in inputs] if one_stream else inputs
+    rows = len(arrays[0]) if arrays else 1
+    # Branches and loops run on some rows only; a row at a time, they run on all rows there are.
+    size = 1 if len(interpreter.program.model.subgraphs) > 1 else max(rows, 1)
+    parts = []
+    for start in range(0, max(rows, 1), size):
+        recorder = _Recorder()
+        call = interpreter.invoke_sequence if sequence else interpreter.invoke_batch
+        call([array[start : start + size] for array in arrays], recorder)
+        parts.append(recorder.arrays(min(size, rows), sequence))
+    names = dict.fromkeys(name for part in parts for name in part)
+    missing = [name for name in names if any(part.get(name) is None for part in parts)]
+    result = {n: np.concatenate([p[n] for p in parts]) for n in names if n not in missing}
+    return ({name: a[0] for name, a in result.items()} if one_stream else result), missing
+
+
 class _Recorder:
     """Collects every tensor; one that is written several times keeps its last values."""
 
@@ -94,17 +121,19 @@ class _Recorder:
         for tensor, values in written.items():
             self.steps[-1][f"{subgraph}:{tensor}"] = values
 
-    def arrays(self, sequence: bool) -> dict[str, np.ndarray]:
-        """Arrays of shape (rows, ...); in a sequence the first axis counts its steps."""
+    def arrays(self, rows: int, sequence: bool) -> dict[str, np.ndarray | None]:
+        """Arrays of shape (rows, ...), in a sequence (rows, steps, ...); None where a step does
+        not write the tensor."""
         import numpy as np
 
-        rows = max(len(a) for a in self.steps[0].values()) if self.steps[0] else 1
-
         def whole(array: np.ndarray) -> np.ndarray:
-            return np.broadcast_to(array, (rows, *array.shape[1:])) if len(array) == 1 else array
+            return np.broadcast_to(array, (rows, *array.shape[1:]))
 
-        if not sequence:
-            return {name: whole(array) for name, array in self.steps[0].items()}
-        names = self.steps[0]
-        stacked = {n: np.stack([whole(s[n]) for s in self.steps if n in s], axis=1) for n in names}
-        return {n: a[0] if rows == 1 else a for n, a in stacked.items()}
+        found: dict[str, np.ndarray | None] = {}
+        for name in dict.fromkeys(name for step in self.steps for name in step):
+            if all(name in step for step in self.steps):
+                each = [whole(step[name]) for step in self.steps]
+                found[name] = np.stack(each, axis=1) if sequence else each[0]
+            else:
+                found[name] = None
+        return found

@@ -29,7 +29,13 @@ OPERATORS_SHOWN = 40
 
 def print_report(document: dict[str, Any]) -> None:
     """Print the contract's document of `estimate` to stdout."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+    # Names of tensors and operators are text as they are: no markup, no emoji.
+    console = Console(
+        highlight=False,
+        markup=False,
+        emoji=False,
+        width=None if sys.stdout.isatty() else PIPE_COLUMNS,
+    )
     for part in (
         _head(document),
         _totals(document),
@@ -48,9 +54,8 @@ def _head(document: dict[str, Any]) -> Text:
     build = "Cortex-M firmware (ilp32)" if document["abi"] == "ilp32" else "64-bit wheel (lp64)"
     text = Text()
     text.append(model["path"] or "model", style="bold")
-    text.append(
-        f"\n{model['operators']} operators in {model['subgraphs']} subgraphs, for a {build}"
-    )
+    graphs = "1 subgraph" if model["subgraphs"] == 1 else f"{model['subgraphs']} subgraphs"
+    text.append(f"\n{model['operators']} operators in {graphs}, for a {build}")
     text.append(f" with {document['kernels']} kernels, TFLM {document['tflm']['wheel']}")
     return text
 

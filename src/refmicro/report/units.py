@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from refmicro.errors import UsageError
 
@@ -29,9 +30,9 @@ def parse_quantity(text: str, what: str) -> int:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
     factor = _FACTORS.get(match[2].lower()) if match else None
-    if match is None or factor is None:
+    if match is None or factor is None or len(text) > 40:
         raise UsageError(f"{what} must be a number with a unit such as 64KiB, 250kB or 5M: {text}")
-    return round(float(match[1]) * factor)
+    return round(Fraction(match[1]) * factor)
 
 
 def show_bytes(count: int) -> str:
