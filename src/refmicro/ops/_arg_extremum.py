@@ -40,6 +40,7 @@ def prepare_arg_extremum(ctx: PrepareContext) -> ArgExtremum:
     ctx.require_type("input", x, DType.FLOAT32, DType.INT8)
     ctx.require(axis.is_constant, "the axis must be constant", "computed")
     ctx.require_shape(axis.elements > 0, "the axis must have a value", axis.shape)
+    ctx.require_shape(x.elements > 0, "the input must hold values", x.shape)
     rank, value = len(x.shape), int(axis.array().reshape(-1)[0])
     ctx.require_shape(-rank <= value < rank, f"the axis must lie in {-rank}..{rank - 1}", value)
     value %= rank

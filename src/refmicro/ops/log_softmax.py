@@ -84,6 +84,7 @@ def prepare(ctx: PrepareContext) -> LogSoftmax:
     ctx.require_type("input", x, DType.FLOAT32, DType.INT8)
     require_rank(ctx, MAX_RANK, x)
     ctx.require_shape(len(x.shape) >= 1, "the input must have at least 1 dimension", x.shape)
+    ctx.require_shape(x.elements > 0, "the input must hold values", x.shape)
     if x.dtype is DType.FLOAT32:
         return LogSoftmax(x.shape[-1], None)
     ctx.persistent(40 if ctx.build.abi is Abi.LP64 else 28)

@@ -36,7 +36,7 @@ def prepare(ctx: PrepareContext) -> int:
 def evaluate(ctx: EvalContext, length: int) -> None:
     """Find the largest magnitudes, then shift."""
     x = np.ascontiguousarray(ctx.input(0)[:, :length])
-    largest = np.abs(x.astype(np.int32)).max(axis=1)
+    largest = np.abs(x.astype(np.int32)).max(axis=1, initial=0)
     if (largest == 32768).any():
         _largest_in_order(x, largest)
     bits = np.maximum(15 - _signal.most_significant_bit(largest.astype(np.uint32)), 0)
