@@ -804,6 +804,13 @@ void rm_measure_arena(const rm_oracle* oracle, rm_arena* arena) {
   }
 }
 
+const uint8_t* rm_persistent(const rm_oracle* oracle, uint64_t* bytes) {
+  rm_arena arena;
+  rm_measure_arena(oracle, &arena);
+  *bytes = arena.tail_bytes;
+  return arena.tail_bytes == 0 ? nullptr : oracle->arena.end() - arena.tail_bytes;
+}
+
 int32_t rm_print_allocations(rm_oracle* oracle) {
   if (oracle->interpreter == nullptr || oracle->recording == nullptr) {
     return Usage(oracle, "nothing was recorded");

@@ -161,6 +161,9 @@ int32_t rm_input(const rm_oracle* oracle, size_t index, rm_tensor* tensor);
 int32_t rm_output(const rm_oracle* oracle, size_t index, rm_tensor* tensor);
 
 void rm_measure_arena(const rm_oracle* oracle, rm_arena* arena);
+// The arena's persistent part, structs of operators among it: where it starts, and its bytes; null
+// before the tensors are allocated.
+const uint8_t* rm_persistent(const rm_oracle* oracle, uint64_t* bytes);
 // What PrintAllocations of the recording allocator writes; rm_log holds it afterwards.
 int32_t rm_print_allocations(rm_oracle* oracle);
 

@@ -483,6 +483,8 @@ def test_isolated_oracle_equals_the_one_here() -> None:
         assert (here.inputs, here.outputs, here.arena) == (there.inputs, there.outputs, there.arena)
         assert here.places == there.places
         assert (here.operators, here.scratches) == (there.operators, there.scratches)
+        assert len(here.persistent_memory) == len(there.persistent_memory)
+        assert len(here.persistent_memory) == here.arena.tail_bytes
         for _ in range(STEPS):
             values = random_inputs(here.inputs, rng)
             assert run_step(here, values) == run_step(there, values)

@@ -386,6 +386,14 @@ class Oracle:
         }
         return ArenaUse(raw.size_bytes, raw.used_bytes, raw.head_bytes, raw.tail_bytes, categories)
 
+    @property
+    def persistent_memory(self) -> bytes:
+        """The arena's persistent part as it is now: what operators derived while preparing is in
+        their structs there."""
+        length = self._ffi.new("uint64_t*")
+        start = self._lib.rm_persistent(self._live(), length)
+        return bytes(self._ffi.buffer(start, length[0])) if length[0] else b""
+
     def print_allocations(self) -> list[str]:
         """The lines of the recording allocator's own report."""
         status = self._lib.rm_print_allocations(self._live())
@@ -534,6 +542,11 @@ class IsolatedOracle:
     def reset(self) -> None:
         """See `Oracle.reset`."""
         self._use("reset")
+
+    @property
+    def persistent_memory(self) -> bytes:
+        """See `Oracle.persistent_memory`."""
+        return self._use("persistent_memory")
 
     def print_allocations(self) -> list[str]:
         """See `Oracle.print_allocations`."""
