@@ -9,6 +9,7 @@ import pytest
 from refmicro.errors import InvalidModelError, UnsupportedError
 from refmicro.model.graph import Model, Operator, OperatorCode, Subgraph
 from refmicro.model.reader import read_model
+from refmicro.model.writer import write_model
 from refmicro.program import (
     MAX_CALL_DEPTH,
     MAX_CHANNELS,
@@ -135,6 +136,29 @@ def test_types_without_a_size(dtype: DType) -> None:
     odd = dataclasses.replace(ROW, dtype=dtype)
     value = model(reshape(0, 1), tensors=(ROW, ROW, odd), outputs=(1,))
     refused(value, UnsupportedError, "subgraph 0, tensor 2", str(dtype))
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("dtype", list(DType))
+def test_tflm_sizes_the_same_types(dtype: DType) -> None:
+    from refmicro.bridge import oracle_run
+
+    odd = dataclasses.replace(ROW, dtype=dtype)
+    value = model(reshape(0, 1), tensors=(ROW, ROW, odd), outputs=(1,))
+    result = oracle_run(write_model(value), [[bytes(4)]])
+    assert (result.refused is None) == (dtype.itemsize_bytes is not None)
+    if result.refused is None:
+        prepare_model(value, WHEEL)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("change", [{"custom_options": b"abc"}, {"intermediates": (2,)}])
+def test_tflm_refuses_the_same_operators(change: dict) -> None:
+    from refmicro.bridge import oracle_run
+
+    value = model(dataclasses.replace(reshape(0, 1), **change), outputs=(1,))
+    assert oracle_run(write_model(value), [[bytes(4)]]).refused is not None
+    refused(value, UnsupportedError)
 
 
 def test_dynamic_shapes() -> None:

@@ -44,7 +44,7 @@ class DType(enum.Enum):
 
     @property
     def numpy(self) -> np.dtype:
-        """The NumPy type that holds one element (INT4 is held in int8).
+        """The NumPy type that holds one element (INT4 is held in int8, BFLOAT16 in its bits).
 
         Raises:
             KeyError: for types that no kernel computes with (STRING, VARIANT, ...).
@@ -79,6 +79,7 @@ _ITEMSIZE_BYTES = {
     DType.UINT32: 4,
     DType.UINT16: 2,
     DType.INT4: 1,
+    DType.BFLOAT16: 2,
 }
 
 _NUMPY = {
@@ -98,6 +99,7 @@ _NUMPY = {
     DType.UINT32: np.dtype(np.uint32),
     DType.UINT16: np.dtype(np.uint16),
     DType.INT4: np.dtype(np.int8),
+    DType.BFLOAT16: np.dtype(np.uint16),
 }
 
 INTEGER_LIMITS = {
