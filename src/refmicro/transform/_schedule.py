@@ -413,8 +413,21 @@ def _lowest_between(
 # Orders to begin with
 
 
-def depth_first(problem: Problem) -> list[int]:
-    """Each task as late as its first reader allows: from the results back, deepest first."""
+def depth_first(problem: Problem, *, by_depth: bool = False) -> list[int]:
+    """Each task as late as its first reader allows, from the results back.
+
+    What a task needs is done in the order given, or what takes the longest chain of tasks first.
+    """
+    rank = list(range(len(problem.tasks)))
+    if by_depth:
+        depth = [0] * len(rank)
+        for index, mask in enumerate(problem.before):
+            depth[index] = 1 + max((depth[i] for i in bits(mask)), default=0)
+        rank = [-value for value in depth]
+
+    def needs(task: int) -> Iterator[int]:
+        return iter(sorted(bits(problem.before[task]), key=rank.__getitem__))
+
     order: list[int] = []
     seen = 0
     makers = [v.maker for v in problem.values if v.stays and v.maker != FROM_START]
@@ -422,15 +435,14 @@ def depth_first(problem: Problem) -> list[int]:
         if seen >> root & 1:
             continue
         seen |= 1 << root
-        stack = [(root, bits(problem.before[root]))]
+        stack = [(root, needs(root))]
         while stack:
-            inner = stack[-1][1]
-            following = next((i for i in inner if not seen >> i & 1), None)
+            following = next((i for i in stack[-1][1] if not seen >> i & 1), None)
             if following is None:
                 order.append(stack.pop()[0])
             else:
                 seen |= 1 << following
-                stack.append((following, bits(problem.before[following])))
+                stack.append((following, needs(following)))
     return order
 
 
@@ -641,6 +653,7 @@ def find_schedule(problem: Problem, *, time_limit_s: float, tick: Tick) -> Found
     given = list(range(len(problem.tasks)))
     found = Found([given], peak_bytes(problem, given), problem.start_bytes)
     _offer(problem, found, depth_first(problem))
+    _offer(problem, found, depth_first(problem, by_depth=True))
     thrifty = frugal(problem, deadline=start + time_limit_s / 4)
     if thrifty is not None:
         _offer(problem, found, thrifty)
@@ -661,6 +674,16 @@ def find_schedule(problem: Problem, *, time_limit_s: float, tick: Tick) -> Found
             found.lower_bound_bytes = max(found.lower_bound_bytes, climb.need_bytes)
         hopeless = max(hopeless, found.lower_bound_bytes, 0 if climb.order else bound + 1)
     return found
+
+
+def equals(problem: Problem, found: Found, *, deadline: float, tick: Tick) -> list[list[int]]:
+    """Orders of the best peak found, the best one first, of which some may pack better."""
+    orders = [found.best]
+    for guide in (depth_first(problem, by_depth=True), depth_first(problem), found.orders[0]):
+        climb = Climb(problem, found.peak_bytes, guide, deadline=deadline, tick=tick)
+        if climb.order is not None and climb.order not in orders:
+            orders.append(climb.order)
+    return orders
 
 
 def _offer(problem: Problem, found: Found, order: list[int]) -> None:

@@ -31,6 +31,7 @@ from refmicro.transform._schedule import (
     Problem,
     Task,
     Value,
+    equals,
     find_schedule,
     peak_bytes,
 )
@@ -184,7 +185,10 @@ def _search(
         found = find_schedule(problem, time_limit_s=limit * SEARCH_SHARE, tick=tick)
         if graph == 0:
             height = packed_height if in_place else greedy_height
-            found.orders.append(polish(problem, found.best, height, deadline=deadline, tick=tick))
+            middle = time.monotonic() + (deadline - time.monotonic()) / 2
+            orders = equals(problem, found, deadline=middle, tick=tick)
+            best = min(orders, key=lambda order: height(problem, order))
+            found.orders.append(polish(problem, best, height, deadline=deadline, tick=tick))
         graphs[graph] = _Graph(problem, found, slack)
     return graphs
 
