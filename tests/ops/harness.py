@@ -12,7 +12,7 @@ from refmicro.model.graph import Model, Operator, OperatorCode, Subgraph
 from refmicro.model.reader import parse_model
 from refmicro.model.writer import write_model
 from refmicro.types import NO_QUANTIZATION, DType, Quantization, Tensor
-from tests.ops import malformed
+from tests.ops import malformed, record
 
 DAMAGED_VARIANTS = 4
 """Every model that is compared is also damaged in so many ways and prepared: see `malformed`."""
@@ -165,6 +165,7 @@ def compare(
     if interpreter is None:
         assert expect != "run", f"refmicro refuses: {refusal}"
         assert result.refused is not None, f"TFLM runs what refmicro refuses: {refusal}"
+        record.note(model, 0, refusal.message)
         return 0
     assert result.refused is None, f"refmicro runs what TFLM refuses: {result.refused}"
     assert expect != "refuse", "both run what should be refused"
@@ -177,6 +178,7 @@ def compare(
         compared += want.size
     _compare_single(interpreter, inputs, got, steps)
     _compare_arena(data, result.arena)
+    record.note(model, compared)
     return compared
 
 
