@@ -101,6 +101,17 @@ class Values:
                 self._views[index] = self._view(index)
         return self._views[value]
 
+    def taken(self, value: int) -> tuple[int, np.ndarray] | None:
+        """The value that one operator chose elements of to make this one, and which elements."""
+        source = self._source(value)
+        if source is None:
+            return None
+        number, op = self.operator(value)
+        moved = self._moves(number, op, source)
+        if moved is None:
+            return None
+        return source, moved[op.outputs.index(value)].reshape(self.tensor(value).shape)
+
     def _source(self, value: int) -> int | None:
         """The value whose elements an operator moved to make this one."""
         found = self.named(value, *MOVES)
@@ -111,16 +122,12 @@ class Values:
 
     def _view(self, value: int) -> tuple[int, np.ndarray]:
         """The view of a value, where that of its source is known."""
-        item = self.tensor(value)
-        source = self._source(value)
-        moved = None
-        if source is not None:
-            number, op = self.operator(value)
-            moved = self._moves(number, op, source)
-        if moved is None:
+        taken = self.taken(value)
+        if taken is None:
+            item = self.tensor(value)
             return value, np.arange(item.elements).reshape(item.shape)
-        base, index = self._views[source]
-        return base, index.reshape(-1)[moved[op.outputs.index(value)]].reshape(item.shape)
+        base, index = self._views[taken[0]]
+        return base, index.reshape(-1)[taken[1]]
 
     def _moves(self, number: int, op: Operator, source: int) -> list[np.ndarray] | None:
         """Which elements of its input an operator's outputs hold; refmicro is asked with their

@@ -204,6 +204,16 @@ def _where(number: int, op: Operator) -> str:
     return f"operator {number} ({op.name})"
 
 
+def fold_constants(model: Model) -> Model:
+    """The model with all computed that depends on constants alone, and nothing else changed."""
+    drafts = [Draft.of(graph) for graph in model.subgraphs]
+    notes = _Notes(False, [], [], [])
+    for draft in drafts:
+        while _fold_constants(draft, notes):
+            pass
+    return with_drafts(model, drafts)[0] if notes.removed else model
+
+
 # Constants
 
 

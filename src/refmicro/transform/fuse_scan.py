@@ -35,6 +35,7 @@ from refmicro.transform._draft import Draft, with_drafts
 from refmicro.transform._scan_pattern import Factors, ScanMatch, StepMatch, find_scans
 from refmicro.transform._values import Values
 from refmicro.transform._wide_scan import wide_scan
+from refmicro.transform.fuse import fuse
 from refmicro.transform.selective_scan_cc import NAME
 from refmicro.types import DType, Quantization, Tensor, TflmBuild
 
@@ -91,7 +92,10 @@ def fuse_scan(model: Model, *, wide_state: bool = False) -> FusedScan:
     if unplanned:
         removed.append("the offline plan, which was for other tensors")
     if scans:
-        prepare_model(result, TflmBuild.firmware())
+        # Copies around the stock operators are of no use to SELECTIVE_SCAN, which counts elements.
+        tidy = fuse(result)
+        result = tidy.model
+        removed += tidy.removed
     return FusedScan(result, tuple(scans), tuple(removed), tuple(changes))
 
 

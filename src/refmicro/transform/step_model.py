@@ -403,11 +403,11 @@ def _ordered(
         writer = producer[new]
         readers = {number for number, op in enumerate(operators) if state.old in op.inputs}
         before[writer] |= readers - {writer}
-    order = _topological(before)
+    order = topological(before)
     return None if order is None else ([operators[number] for number in order], writers)
 
 
-def _topological(before: list[set[int]]) -> list[int] | None:
+def topological(before: list[set[int]]) -> list[int] | None:
     """An order with each number after those that it needs, as close to 0, 1, 2 as can be."""
     missing = [len(needs) for needs in before]
     after: list[list[int]] = [[] for _ in before]

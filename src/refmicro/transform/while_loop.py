@@ -46,6 +46,7 @@ class Looped:
         steps: T.
         collect: what was collected.
         exact_sum: whether the mean is the exact sum of all results, rounded once.
+        axes: for each input the axis along which it has T frames.
         step: the step, with its state as input and output.
         first: the first values of the state.
         adder: the sum of a mean as a model of its own: sum and result in, sum out.
@@ -56,6 +57,7 @@ class Looped:
     steps: int
     collect: Collect
     exact_sum: bool
+    axes: tuple[int, ...]
     step: Model
     first: tuple[np.ndarray, ...]
     adder: Model | None
@@ -93,7 +95,10 @@ class _Repeated:
         results = []
         total = None
         for t in range(looped.steps):
-            frames = [x[t].reshape(shape) for x, shape in zip(inputs, shapes, strict=True)]
+            frames = [
+                np.ascontiguousarray(np.take(x, [t], axis)).reshape(shape)
+                for x, axis, shape in zip(inputs, looped.axes, shapes, strict=True)
+            ]
             result, *state = self.step.invoke([*frames, *state])
             results.append(result)
             if self.adder is not None:
@@ -109,6 +114,7 @@ def while_loop(
     *,
     collect: Collect = "last",
     head: Model | None = None,
+    axes: Sequence[int] | None = None,
 ) -> Looped:
     """A model that runs a step for each of T frames.
 
@@ -118,6 +124,8 @@ def while_loop(
         collect: what becomes of the results.
         head: a model of one subgraph and one input that runs once on what was collected; a mean
             is rounded to its input's scale, anything else must be on that scale already.
+        axes: for each frame input the axis along which the loop's input has T frames, where the
+            frame has one; by default the first, or a new one in front of all.
 
     Raises:
         UsageError: a number of steps below 1, or a head that does not fit.
@@ -134,8 +142,8 @@ def while_loop(
         )
     body = _Body(step, steps)
     body.count()
-    for frame in step.frames:
-        body.gather(frame)
+    for number, frame in enumerate(step.frames):
+        body.gather(frame, None if axes is None else axes[number])
     for state, initial in zip(step.states, initial_values(step), strict=True):
         body.carry(state.old, state.new, initial)
     exact = body.collect(step.outputs[0], collect)
@@ -153,6 +161,7 @@ def while_loop(
         steps,
         collect,
         exact,
+        tuple(body.axes),
         with_state(step, "io"),
         tuple(initial_values(step)),
         body.adder(step.outputs[0]) if collect == "mean" else None,
@@ -191,6 +200,7 @@ class _Body:
         self.steps = steps
         self.carried: list[_Carried] = []
         self.before: list[Operator] = []
+        self.axes: list[int] = []
 
     def count(self) -> None:
         """The counter and its increment."""
@@ -232,36 +242,40 @@ class _Body:
         self.operator("RESHAPE", (value,), copy, new_shape=item.shape)
         return copy
 
-    def gather(self, frame: int) -> None:
-        """A frame out of all frames: the step's first dimension becomes T where it is 1."""
+    def gather(self, frame: int, axis: int | None) -> None:
+        """A frame out of all frames, which lie along an axis."""
         item = self.draft.tensors[frame]
         if item.dtype not in (DType.INT8, DType.FLOAT32):
             raise UnsupportedError(
                 f"GATHER of TFLM takes frames of int8 or float32: found {item.dtype}",
                 hint="quantize the input inside the step",
             )
-        lead = item.shape[:1] == (1,)
-        shape = (self.steps, *(item.shape[1:] if lead else item.shape))
-        frames = self.draft.add_tensor(
-            dataclasses.replace(item, shape=shape, shape_signature=(), name=f"{item.name}_all")
-        )
-        gathered = frame
-        if not lead:
-            gathered = self.draft.add_tensor(dataclasses.replace(item, shape=(1, *item.shape)))
+        shape, gathered = item.shape, frame
+        if axis is None and item.shape[:1] != (1,):
+            shape = (1, *item.shape)
+            gathered = self.draft.add_tensor(dataclasses.replace(item, shape=shape))
             options = {"new_shape": item.shape}
             self.before.append(
                 Operator(OperatorCode("RESHAPE"), (gathered,), (frame,), options, "ReshapeOptions")
             )
+        axis = axis or 0
+        if shape[axis] != 1:
+            raise UsageError(f"a frame must have size 1 along axis {axis}: {list(shape)}")
+        everything = tuple(self.steps if i == axis else size for i, size in enumerate(shape))
+        frames = self.draft.add_tensor(
+            dataclasses.replace(item, shape=everything, shape_signature=(), name="frames")
+        )
         self.before.insert(
             0,
             Operator(
                 OperatorCode("GATHER"),
                 (frames, self.counter),
                 (gathered,),
-                {"axis": 0, "batch_dims": 0},
+                {"axis": axis, "batch_dims": 0},
                 "GatherOptions",
             ),
         )
+        self.axes.append(axis)
         self._carry(frames, frames, None)
 
     def collect(self, result: int, collect: Collect) -> bool:
