@@ -43,7 +43,7 @@ def random_rows(tensor: Tensor, count: int, rng: np.random.Generator) -> np.ndar
     edges = rng.choice(np.array([low, low + 1, high - 1, high]), shape)
     values = np.where(rng.random((count, *[1] * len(tensor.shape))) < 0.5, near, values)
     values = np.where(rng.random(shape) < 0.05, edges, values)
-    turn = np.resize([low, high], max(tensor.elements, 1)).reshape(tensor.shape)
+    turn = np.resize([low, high], tensor.shape)
     for row, value in enumerate((low, high, tensor.zero_point, turn)):
         if row < count:
             values[row] = value
