@@ -676,14 +676,13 @@ def find_schedule(problem: Problem, *, time_limit_s: float, tick: Tick) -> Found
     return found
 
 
-def equals(problem: Problem, found: Found, *, deadline: float, tick: Tick) -> list[list[int]]:
-    """Orders of the best peak found, the best one first, of which some may pack better."""
-    orders = [found.best]
+def equals(problem: Problem, found: Found, *, deadline: float, tick: Tick) -> Iterator[list[int]]:
+    """Orders of the best peak found, that order first, of which some may pack better."""
+    yield found.best
     for guide in (depth_first(problem, by_depth=True), depth_first(problem), found.orders[0]):
         climb = Climb(problem, found.peak_bytes, guide, deadline=deadline, tick=tick)
-        if climb.order is not None and climb.order not in orders:
-            orders.append(climb.order)
-    return orders
+        if climb.order is not None:
+            yield climb.order
 
 
 def _offer(problem: Problem, found: Found, order: list[int]) -> None:

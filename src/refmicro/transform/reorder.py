@@ -100,12 +100,10 @@ def reorder(
     for number, choice in enumerate(choices):
         progress("measuring orders", number, len(choices))
         candidate = _rebuilt(model, source, choice)
+        arena = model_arena(prepare_model(candidate, build))
+        key = (arena.required_bytes, arena.used_bytes)
         if in_place:
-            problem = graphs[0].problem
-            key = (peak_bytes(problem, choice[0]), packed_height(problem, choice[0]))
-        else:
-            arena = model_arena(prepare_model(candidate, build))
-            key = (arena.required_bytes, arena.used_bytes)
+            key = _planned_key(arena, packed_height(graphs[0].problem, choice[0]))
         if best is None or key < best:
             best, result, orders = key, candidate, choice
     main = graphs[0]
@@ -116,6 +114,13 @@ def reorder(
         peak_bytes(main.problem, orders[0]),
         main.lower_bound_bytes,
     )
+
+
+def _planned_key(arena: Arena, head_bytes: int) -> tuple[int, int]:
+    """Required and used bytes, were the head as small as it packs."""
+    used = head_bytes + arena.tail_bytes
+    others = [peak.bytes for peak in arena.peaks if peak.phase != "final"]
+    return align(max(used, *others), BUFFER_ALIGNMENT_BYTES), used
 
 
 def _rebuilt(model: Model, source: Model, orders: dict[int, list[int]]) -> Model:
@@ -185,12 +190,28 @@ def _search(
         found = find_schedule(problem, time_limit_s=limit * SEARCH_SHARE, tick=tick)
         if graph == 0:
             height = packed_height if in_place else greedy_height
-            middle = time.monotonic() + (deadline - time.monotonic()) / 2
-            orders = equals(problem, found, deadline=middle, tick=tick)
-            best = min(orders, key=lambda order: height(problem, order))
-            found.orders.append(polish(problem, best, height, deadline=deadline, tick=tick))
+            found.orders.append(_packs_well(problem, found, height, deadline, tick))
         graphs[graph] = _Graph(problem, found, slack)
     return graphs
+
+
+def _packs_well(
+    problem: Problem,
+    found: Found,
+    height: Callable[[Problem, Sequence[int]], int],
+    deadline: float,
+    tick: Callable[[int, int], None],
+) -> list[int]:
+    """An order of the best peak for which `height` is as low as can be found in time."""
+    middle = time.monotonic() + (deadline - time.monotonic()) / 2
+    best, least = found.best, height(problem, found.best)
+    for order in equals(problem, found, deadline=middle, tick=tick):
+        if least <= found.peak_bytes:
+            break
+        now = height(problem, order)
+        if now < least:
+            best, least = order, now
+    return polish(problem, best, height, deadline=deadline, tick=tick)
 
 
 def _callees_first(program: Program) -> list[int]:
