@@ -348,6 +348,7 @@ struct Tracer {
   const uint8_t* model = nullptr;
   size_t model_bytes = 0;
   size_t trace_bytes_max = 0;
+  int32_t output_fill = -1;
   bool full = false;
   const SingleArenaBufferAllocator* allocator = nullptr;
   TfLiteContext* context = nullptr;
@@ -498,6 +499,26 @@ void CopyAfter(Tracer* tracer, size_t place, const TfLiteEvalTensor* tensor) {
   slot.after = unchanged ? slot.before : tracer->Copy(tensor->data, slot.bytes);
 }
 
+// What an operator leaves unwritten shows as bytes that depend on the fill. Outputs in place, and
+// variables, which lie beyond the planned head, keep what they hold.
+void FillOutputs(const Tracer& tracer, TfLiteContext* context, TfLiteNode* node,
+                 size_t first_slot, int32_t input_count, int32_t slot_count) {
+  const rm_slot* const slots = tracer.slots.data() + first_slot;
+  const int64_t head = static_cast<int64_t>(tracer.allocator->GetNonPersistentUsedBytes());
+  int32_t index;
+  for (int32_t i = input_count; i < slot_count; ++i) {
+    const int64_t start = slots[i].offset, end = start + slots[i].bytes;
+    bool alone = slots[i].before >= 0 && start >= 0 && end <= head;
+    for (int32_t j = 0; j < slot_count; ++j) {
+      const bool apart = slots[j].offset < 0 || slots[j].offset >= end ||
+                         slots[j].offset + slots[j].bytes <= start;
+      alone = alone && (i == j || apart);
+    }
+    if (!alone) continue;
+    memset(SlotTensor(context, node, i, &index)->data, tracer.output_fill, slots[i].bytes);
+  }
+}
+
 TfLiteStatus TracedInvoke(TfLiteContext* context, TfLiteNode* node) {
   const TracedOperator* const op = OperatorOf(node);
   Tracer* const tracer = op->tracer;
@@ -514,6 +535,9 @@ TfLiteStatus TracedInvoke(TfLiteContext* context, TfLiteNode* node) {
     rm_slot slot = DescribeSlot(*tracer, tensor, index);
     if (tracer->IsTraced(tensor)) slot.before = tracer->Copy(tensor->data, slot.bytes);
     tracer->slots.push_back(slot);
+  }
+  if (tracer->output_fill >= 0) {
+    FillOutputs(*tracer, context, node, first_slot, input_count, slot_count);
   }
   const TfLiteStatus status = op->original->invoke(context, node);
   for (int32_t i = 0; i < slot_count; ++i) {
@@ -753,6 +777,7 @@ int32_t rm_create(const rm_options* options, rm_oracle** out) {
   oracle->tracer.model = oracle->model;
   oracle->tracer.model_bytes = options->model_bytes;
   oracle->tracer.trace_bytes_max = options->trace_bytes_max;
+  oracle->tracer.output_fill = options->output_fill;
   Listener listener(&oracle->log);
   return Finished(oracle, AllocateTensors(*options, oracle));
 }

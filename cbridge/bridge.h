@@ -59,6 +59,8 @@ typedef struct rm_options {
   int32_t recording;           // RecordingMicroAllocator instead of MicroAllocator
   int32_t trace;               // see every operator's tensors
   int32_t arena_fill;          // the byte that fills the arena before TFLM gets it
+  int32_t output_fill;         // with trace: the byte that fills each output before it is computed,
+                               // where it shares no memory with another tensor of the operator; -1: none
 } rm_options;
 
 typedef struct rm_allocation {

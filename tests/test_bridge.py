@@ -685,3 +685,17 @@ def test_two_processes_may_build_at_once(tmp_path: Path) -> None:
     assert [child.wait(60) for child in children] == [0, 0]
     built = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert [path.name for path in built] == ["libbridge.so"]
+
+
+def test_filled_outputs_show_what_is_never_written() -> None:
+    data = (GOLDEN.parent / "tflm" / "audio_preprocessor_int8.tflite").read_bytes()
+    energies, outputs = [], []
+    for fill in (None, 0x00, 0xA5):
+        with bridge.Oracle(data, trace=True, output_fill=fill) as oracle:
+            oracle.set_input(np.ones(oracle.inputs[0].shape, oracle.inputs[0].dtype), 0)
+            oracle.invoke()
+            found = [item for item in oracle.trace if item.custom_name == "SignalEnergy"]
+            energies.append(found[0].outputs[0].array())
+            outputs.append(oracle.get_output(0).tobytes())
+    assert (energies[1] != energies[2]).any()
+    assert outputs[0] == outputs[1] == outputs[2]

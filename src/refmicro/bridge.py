@@ -207,6 +207,8 @@ class Oracle:
         trace: keep every operator's inputs and outputs of the last invocation.
         trace_bytes_max: limit of the tensor data kept for one invocation.
         arena_fill: the byte that fills the arena before TFLM gets it.
+        output_fill: with `trace`, the byte that fills each operator's outputs before it runs, where
+            they share no memory with its other tensors; what then depends on it was never written.
         custom_ops: operators beyond those of the wheel.
 
     Raises:
@@ -224,6 +226,7 @@ class Oracle:
         trace: bool = False,
         trace_bytes_max: int = TRACE_BYTES_MAX,
         arena_fill: int = 0,
+        output_fill: int | None = None,
         custom_ops: Sequence[CustomOp | tuple[str, str, str]] = (),
     ) -> None:
         self._handle: Any = None
@@ -236,7 +239,7 @@ class Oracle:
             recording,
             trace,
             trace_bytes_max,
-            arena_fill,
+            (arena_fill, -1 if output_fill is None else output_fill),
             [op if isinstance(op, CustomOp) else CustomOp(*op) for op in custom_ops],
         )
         for size in sizes:
@@ -258,7 +261,7 @@ class Oracle:
         recording: bool,
         trace: bool,
         trace_bytes_max: int,
-        arena_fill: int,
+        fills: tuple[int, int],
         custom_ops: list[CustomOp],
     ) -> tuple[Any, list[Any]]:
         """The C options, and what must stay alive while they are used."""
@@ -267,7 +270,8 @@ class Oracle:
         options.model, options.model_bytes = ffi.cast("const uint8_t*", model), len(model_bytes)
         options.resource_variables = resource_variables
         options.recording, options.trace = recording, trace
-        options.trace_bytes_max, options.arena_fill = trace_bytes_max, arena_fill
+        options.trace_bytes_max = trace_bytes_max
+        options.arena_fill, options.output_fill = fills
         array = ffi.new("rm_custom_op[]", len(custom_ops) or 1)
         keep: list[Any] = [model, array]
         for row, op in zip(array, custom_ops, strict=False):

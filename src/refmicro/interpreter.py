@@ -23,7 +23,7 @@ from refmicro.types import DType, Tensor, TflmBuild
 CHUNK_BYTES = 8 << 20
 """Working memory that one chunk of a batch aims at, so that its tensors stay in the cache."""
 
-MAX_WORKING_BYTES = 8 << 30
+MAX_WORKING_BYTES = 1 << 30
 """A model whose tensors need more for a single vector is refused."""
 
 Trace = Callable[[int, int, dict[int, np.ndarray]], None]

@@ -79,6 +79,8 @@ def _line(check: ModelCheck) -> str:
         return f"DIFFERS  {check.path}: {runs} runs it, the other refuses: {why}"
     arena = check.arena
     facts = f"{check.values:,} values of {check.tensors} tensors, {check.mismatches:,} differ"
+    if check.undefined:
+        facts += f", {check.undefined:,} left out that TFLM never writes"
     used, required = arena.predicted["used_bytes"], arena.predicted["required_bytes"]
     memory = f"arena {used:,} B when recorded, {required:,} B smallest"
     lines = [f"{'equal  ' if check.equal else 'DIFFERS'}  {check.path}: {facts}; {memory}"]
