@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from refmicro._files import write_files
 from refmicro.model.graph import Model, Operator
 from refmicro.ops import registry
@@ -62,7 +64,7 @@ def note(model: Model, values: int, refusal: str = "") -> None:
         if refusal:
             row["rule"] = _rule(refusal, op.name)
         _write(row)
-        if not refusal and len(model.subgraphs) == 1:
+        if not refusal and len(model.subgraphs) == len(model.subgraphs[0].operators) == 1:
             _explore(model, row["name"], row["types"])
 
 
@@ -106,7 +108,7 @@ def _explore(model: Model, name: str, types: str) -> None:
     if (name, types) in _explored:
         return
     _explored.add((name, types))
-    for changed in _exchanged(model):
+    for changed in exchanged(model):
         try:
             prepare_model(changed, TflmBuild.wheel())
         except malformed.REFUSALS:
@@ -116,7 +118,7 @@ def _explore(model: Model, name: str, types: str) -> None:
         _write(row)
 
 
-def _exchanged(model: Model) -> Iterator[Model]:
+def exchanged(model: Model) -> Iterator[Model]:
     """The model with each type replaced by each other one, at most three kinds at a time."""
     graph = model.subgraphs[0]
     kinds = list(dict.fromkeys(t.dtype for t in graph.tensors))[:3]
@@ -139,13 +141,15 @@ def _retyped(tensor: Tensor, dtype: DType, points: bool) -> Tensor:
         scales, old.zero_point if points and old.zero_point else (0,) * len(scales)
     )
     quantized = dtype in (DType.INT8, DType.INT16, DType.UINT8, DType.INT4)
-    data = None
     changed = dataclasses.replace(
         tensor, dtype=dtype, quantization=fresh if quantized else NO_QUANTIZATION, data=None
     )
-    if tensor.is_constant:
-        data = bytes(changed.nbytes)
-    return dataclasses.replace(changed, data=data)
+    if not tensor.is_constant:
+        return changed
+    if DType.INT4 in (dtype, tensor.dtype):
+        return dataclasses.replace(changed, data=bytes(changed.nbytes))
+    values = np.nan_to_num(tensor.array()).astype(dtype.numpy)
+    return dataclasses.replace(changed, data=values.tobytes())
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
