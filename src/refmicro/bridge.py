@@ -87,7 +87,8 @@ CATEGORIES = (
 """The recording allocator's buckets in its order (`micro/recording_micro_allocator.h`)."""
 
 # TfLiteType (tensorflow/lite/core/c/c_api_types.h) to the type of one element as TFLM stores it.
-# int4 has no numpy type; TFLM counts one byte for each element of an unpacked int4 tensor.
+# int4 has no numpy type; TFLM counts one byte for each element of an unpacked int4 tensor. bfloat16
+# is shown by its bits.
 _DTYPES = {
     1: np.float32,
     2: np.int32,
@@ -105,6 +106,7 @@ _DTYPES = {
     16: np.uint32,
     17: np.uint16,
     18: np.int8,
+    19: np.uint16,
 }
 
 # What TFLM writes when an arena is too small (micro_allocator.cc, single_arena_buffer_allocator.cc
