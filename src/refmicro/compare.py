@@ -24,6 +24,7 @@ from refmicro.program import (
     has_state,
     prepare_model,
 )
+from refmicro.transform.selective_scan_cc import custom_ops_of
 from refmicro.types import TflmBuild
 from refmicro.vectors import random_inputs
 
@@ -116,7 +117,8 @@ def check_model(
     except (UnsupportedError, InvalidModelError) as error:
         mine = error.message
     resources = default_resource_variables(model)
-    theirs = _oracle_refusal(model.source, resources)
+    options = {"resource_variables": resources, "custom_ops": custom_ops_of(model)}
+    theirs = _oracle_refusal(model.source, options)
     if mine or theirs:
         return ModelCheck(
             path, model.sha256, bool(mine) == bool(theirs), refused=Refusal(mine, theirs)
@@ -124,18 +126,16 @@ def check_model(
     graph = model.subgraphs[0]
     inputs = random_inputs([graph.tensors[i] for i in graph.inputs], count, seed)
     rows = [[array[row] for array in inputs] for row in range(min(count, FILL_VECTORS))]
-    tally = _Tally(interpreter.program, _unwritten(model.source, resources, rows))
+    tally = _Tally(interpreter.program, _unwritten(model.source, options, rows))
     passes = (False, True) if has_state(interpreter.program) else (False,)
     total = count * len(passes)
-    with bridge.IsolatedOracle(
-        model.source, trace=True, recording=True, resource_variables=resources
-    ) as oracle:
+    with bridge.IsolatedOracle(model.source, trace=True, recording=True, **options) as oracle:
         done = 0
         for stream in passes:
             for _ in _compare_rows(interpreter, oracle, inputs, count, tally, stream):
                 done += 1
                 progress("vectors", done, total)
-        arena = _check_arena(model, oracle, resources)
+        arena = _check_arena(model, oracle, options)
     equal = not tally.mismatches and arena.equal
     return ModelCheck(
         path,
@@ -151,10 +151,10 @@ def check_model(
     )
 
 
-def _oracle_refusal(data: bytes, resources: int) -> str | None:
+def _oracle_refusal(data: bytes, options: dict[str, Any]) -> str | None:
     """TFLM's own words where it cannot load or run the model once."""
     try:
-        with bridge.IsolatedOracle(data, resource_variables=resources) as oracle:
+        with bridge.IsolatedOracle(data, **options) as oracle:
             for index, info in enumerate(oracle.inputs):
                 oracle.set_input(np.zeros(info.shape, info.dtype), index)
             oracle.invoke()
@@ -167,7 +167,7 @@ Masks = dict[tuple[int, int], np.ndarray]
 """By subgraph and tensor: True for each element that TFLM never writes."""
 
 
-def _unwritten(data: bytes, resources: int, rows: Sequence[Sequence[np.ndarray]]) -> Masks:
+def _unwritten(data: bytes, options: dict[str, Any], rows: Sequence[Sequence[np.ndarray]]) -> Masks:
     """Elements that depend on what lay in their place before TFLM computed the tensor.
 
     TFLM runs twice with outputs filled beforehand, each time with another byte; an element on which
@@ -175,9 +175,7 @@ def _unwritten(data: bytes, resources: int, rows: Sequence[Sequence[np.ndarray]]
     """
     traces = []
     for fill in FILLS:
-        with bridge.IsolatedOracle(
-            data, trace=True, resource_variables=resources, output_fill=fill
-        ) as oracle:
+        with bridge.IsolatedOracle(data, trace=True, output_fill=fill, **options) as oracle:
             trace = []
             for row in rows:
                 for index, values in enumerate(row):
@@ -308,8 +306,11 @@ def _compare_row(
     return results
 
 
-def _check_arena(model: Model, oracle: bridge.IsolatedOracle, resources: int) -> ArenaCheck:
+def _check_arena(
+    model: Model, oracle: bridge.IsolatedOracle, options: dict[str, Any]
+) -> ArenaCheck:
     """The wheel's build: recorded categories and offsets, and the smallest arena of a plain one."""
+    resources = options["resource_variables"]
     recording = _arena(model, resources, recording=True)
     required = _arena(model, resources, recording=False).required_bytes
     measured = oracle.arena
@@ -324,15 +325,15 @@ def _check_arena(model: Model, oracle: bridge.IsolatedOracle, resources: int) ->
         for index, tensor in enumerate(tensors)
         if tensor.offset is not None and (name := f"{graph}:{index}") in planned
     }
-    enough = bridge.arena_suffices(model.source, required, resource_variables=resources)
-    less = bridge.arena_suffices(model.source, required - 16, resource_variables=resources)
+    enough = bridge.arena_suffices(model.source, required, **options)
+    less = bridge.arena_suffices(model.source, required - 16, **options)
     predicted = _figures(recording, recording.categories)
     predicted |= {"offsets": offsets, "required_bytes": required}
     actual = _figures(measured, measured.categories)
     actual["offsets"] = planned
     actual["required_bytes"] = required
     if not enough or less:
-        actual["required_bytes"] = bridge.smallest_arena(model.source, resource_variables=resources)
+        actual["required_bytes"] = bridge.smallest_arena(model.source, **options)
     return ArenaCheck(predicted == actual, predicted, actual)
 
 

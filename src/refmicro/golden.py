@@ -21,6 +21,7 @@ from refmicro._files import npz_bytes, write_files
 from refmicro.errors import InvalidModelError, UnsupportedError, UsageError
 from refmicro.model.graph import Model
 from refmicro.program import default_resource_variables, has_state, prepare_model
+from refmicro.transform.selective_scan_cc import custom_ops_of
 from refmicro.types import TFLM_REVISION, TFLM_WHEEL, TflmBuild
 from refmicro.vectors import random_inputs
 
@@ -124,8 +125,9 @@ def _record(
 ) -> tuple[list[np.ndarray], dict[str, Any]]:
     """Outputs of all rows, and the arena as the recording allocator measured it."""
     outputs: list[list[np.ndarray]] = []
+    custom = custom_ops_of(model)
     with bridge.IsolatedOracle(
-        model.source, recording=True, resource_variables=resources
+        model.source, recording=True, resource_variables=resources, custom_ops=custom
     ) as oracle:
         for row in range(count * steps):
             if row % steps == 0:

@@ -417,13 +417,14 @@ def _takes_activation(draft: Draft, before: Operator, op: Operator) -> bool:
         and not output.is_variable
         and x.shape == output.shape
         and same_values(x, output)
-        and x.dtype in (DType.INT8, DType.FLOAT32)
-        and (x.dtype is DType.FLOAT32 or _is_clamp(draft, op))
+        and x.dtype in (DType.INT8, DType.INT16)
+        and _is_clamp(draft, op)
     )
 
 
 def _is_clamp(draft: Draft, op: Operator) -> bool:
-    """Whether an int8 activation only clamps, as the fused one does."""
+    """Whether an integer activation only clamps, as the fused one does; a float one may not: RELU
+    keeps infinity, a fused one ends at the largest number."""
     table = table_of(draft.tensors, [op], op.inputs[0], op.outputs[0])
     if table is None:
         return False
