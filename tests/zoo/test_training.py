@@ -170,9 +170,10 @@ def test_the_command(
     assert document["accuracy"]["qat"]["share"] >= 0.8
     rows = {row["name"]: row for row in document["strategies"]}
     assert len(rows) == len(report.STRATEGIES)
-    integers = [
-        row for row in rows.values() if "int16" not in row["name"] and "float" not in row["name"]
-    ]
+    other_numbers = ("int16", "float", "16-bit", "a scale a row")
+    integers = [row for name, row in rows.items() if not any(t in name for t in other_numbers)]
+    assert len(integers) == 6
+    assert all(row["equal_to_tflm_qat"] and row["equal_to_tflm_ptq"] for row in integers)
     assert len({row["crc32_qat"] for row in integers}) == 1
     assert all(row["check_equal"] for row in rows.values())
     assert all(
