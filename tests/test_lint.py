@@ -5,10 +5,13 @@ import json
 import pytest
 
 from refmicro.cli.main import main
-from refmicro.lint import lint, resolver_method
+from refmicro.lint import lint, resolver_code, resolver_method
+from refmicro.model.graph import Model, Operator, OperatorCode, Subgraph
 from refmicro.model.reader import read_model
 from refmicro.ops import registry
+from refmicro.types import DType
 from tests.models import ALL
+from tests.ops.harness import tensor
 
 # `Add...` methods of `tensorflow/lite/micro/micro_mutable_op_resolver.h` at 90b983c2.
 NAMES = """
@@ -56,6 +59,15 @@ def test_resolver_counts_each_operator_once():
     assert "MicroMutableOpResolver<5>" in report.resolver
     assert report.resolver.count("resolver.Add") == 5
     assert "AddDepthwiseConv2D" in report.resolver
+
+
+def test_own_operators_are_registered_as_custom():
+    x, y = (tensor(DType.INT8, (1,)) for _ in range(2))
+    custom = Operator(OperatorCode("CUSTOM", "My-Op\n"), (0,), (1,))
+    signal = Operator(OperatorCode("CUSTOM", "SignalEnergy"), (0,), (1,))
+    code = resolver_code(Model((Subgraph((x, y), (0,), (1,), (custom, signal)),)))
+    assert 'resolver.AddCustom("My-Op?", Register_My_Op_()));' in code
+    assert "resolver.AddEnergy());" in code
 
 
 def test_command(capsys):

@@ -6,7 +6,7 @@ estimate run; this file adds advice, notes on what runs but costs, and the resol
 
 from __future__ import annotations
 
-from collections import Counter
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,17 +170,29 @@ def _notes_on(graph: Subgraph, op: Operator) -> list[tuple[str, str]]:
 def resolver_code(model: Model) -> str:
     """C++ that registers exactly the operators of the model, in TFLM's names.
 
-    Each call is checked by itself: chained with `&&` after a failed one, the others are skipped.
+    Custom operators that TFLM does not bring are the application's own: `Register_NAME` stands for
+    the function that gives their registration. Each call is checked by itself: chained with `&&` after a failed one, the others are skipped.
     """
-    names = Counter(op.name for graph in model.subgraphs for op in graph.operators)
+    operators = [op for graph in model.subgraphs for op in graph.operators]
+    names = {op.name: op.code.builtin == "CUSTOM" for op in operators}
     lines = [
         '#include "tensorflow/lite/micro/micro_mutable_op_resolver.h"',
         "",
         f"tflite::MicroMutableOpResolver<{len(names)}> resolver;",
     ]
     for name in sorted(names):
-        lines.append(f"TF_LITE_ENSURE_STATUS(resolver.{resolver_method(name)}());")
+        call = f"{resolver_method(name)}()"
+        if names[name] and not _is_in_tflm(name):
+            text = "".join(c if c.isprintable() and c not in '"\\' else "?" for c in name)
+            function = re.sub(r"\W", "_", name, flags=re.ASCII)
+            call = f'AddCustom("{text}", Register_{function}())'
+        lines.append(f"TF_LITE_ENSURE_STATUS(resolver.{call});")
     return "\n".join(lines) + "\n"
+
+
+def _is_in_tflm(custom: str) -> bool:
+    """Whether TFLM's resolver has a method for this custom operator."""
+    return custom in _METHODS or custom.startswith("Signal")
 
 
 def resolver_method(name: str) -> str:
