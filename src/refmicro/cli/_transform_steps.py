@@ -144,7 +144,7 @@ def _apply_fuse_scan(stage: Stage, args: argparse.Namespace, progress: Progress)
     )
 
 
-# reorder and plan
+# reorder, split and plan
 
 
 def _apply_reorder(stage: Stage, args: argparse.Namespace, progress: Progress) -> Stage:
@@ -168,6 +168,56 @@ def _apply_reorder(stage: Stage, args: argparse.Namespace, progress: Progress) -
         }
 
     return stage.map(transform)
+
+
+def _configure_split(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--split",
+        metavar="MAX_ARENA",
+        help="cut the model into parts that run one after another in one arena; parts and what "
+        "they carry keep within this, such as 64KiB; OUT is a folder, with a manifest and C++",
+    )
+
+
+def _apply_split(stage: Stage, args: argparse.Namespace, progress: Progress) -> Stage:
+    from refmicro.errors import UsageError
+    from refmicro.report.units import parse_quantity
+    from refmicro.transform.split import SplitMachine, split
+    from refmicro.transform.split_files import split_files
+    from refmicro.transform.stage import Part
+
+    limit = parse_quantity(args.split, "--split")
+    if len(stage.parts) != 1:
+        raise UsageError(f"--split cuts one model: there are {len(stage.parts)} parts by now")
+    result = split(
+        stage.parts[0].model,
+        limit,
+        build=_build(args),
+        time_limit_s=args.time_limit,
+        progress=progress,
+    )
+    layout = result.layout()
+    names = [f"part_{number:02}" for number in range(len(result.models))]
+    facts = {
+        "transform": "split",
+        "max_bytes": limit,
+        "buffer_bytes": layout.total_bytes,
+        "most_carried_bytes": max(layout.starts),
+        "calls": len(result.calls),
+        "models": len(result.models),
+        "optimal": result.optimal,
+    }
+    name, whole = stage.parts[0].name, stage.models
+
+    return dataclasses.replace(
+        stage,
+        parts=tuple(Part(*item) for item in zip(names, result.models, strict=True)),
+        arrange=lambda models, open_model: stage.arrange(
+            whole, lambda model: SplitMachine(result, models, open_model)
+        ),
+        facts=(*stage.facts, facts),
+        finish=lambda models: split_files(result, names, models, name),
+    )
 
 
 def _apply_plan(stage: Stage, args: argparse.Namespace, progress: Progress) -> Stage:
@@ -214,6 +264,7 @@ STEPS: tuple[Step, ...] = (
         _switch("--reorder", "operators in the order with the smallest peak of memory"),
         _apply_reorder,
     ),
+    Step("--split", _configure_split, _apply_split),
     Step(
         "--plan",
         _switch("--plan", "the best memory plan, written as metadata that TFLM obeys"),

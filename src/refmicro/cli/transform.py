@@ -119,7 +119,10 @@ def _as_written(stage: Stage) -> Stage:
     from refmicro.transform.proof import written
 
     parts = tuple(dataclasses.replace(part, model=written(part.model)) for part in stage.parts)
-    return dataclasses.replace(stage, parts=parts)
+    stage = dataclasses.replace(stage, parts=parts)
+    if stage.finish is None:
+        return stage
+    return dataclasses.replace(stage, files={**stage.files, **stage.finish(stage.models)})
 
 
 def _prove(
@@ -139,8 +142,8 @@ def _prove(
 
 
 def _files(stage: Stage, output: Path) -> dict[Path, bytes]:
-    """All files by path: one part takes the path itself, several lie in a folder of that name."""
-    if len(stage.parts) == 1:
+    """All files by path: one part takes the path itself, a cut model lies in a folder."""
+    if len(stage.parts) == 1 and stage.finish is None:
         models = {output: stage.parts[0].model.source}
         folder = output.parent
     else:

@@ -23,6 +23,10 @@ Arrange = Callable[[Sequence[Model], Open], Machine]
 """Gives a machine with the source's interface that runs these models, the stage's parts."""
 
 
+Finish = Callable[[Sequence[Model]], Mapping[str, bytes]]
+"""Gives further files by name that tell of the parts as they are at the end."""
+
+
 @dataclass(frozen=True)
 class Part:
     """One model of a result; `name` is its file's name without the ending."""
@@ -49,6 +53,8 @@ class Stage:
         files: further files by name, to lie beside the parts.
         custom_ops: operators of ours that TFLM needs for the parts, for the proof.
         changes_numbers: steps that changed numbers, because they were asked to.
+        finish: for files that depend on what later steps do to the parts; such a result lies in a
+            folder even where it has one part.
     """
 
     source: Model
@@ -58,6 +64,7 @@ class Stage:
     files: Mapping[str, bytes] = field(default_factory=dict)
     custom_ops: tuple[CustomOp, ...] = ()
     changes_numbers: tuple[str, ...] = ()
+    finish: Finish | None = None
 
     @staticmethod
     def of(source: Model, name: str) -> Stage:

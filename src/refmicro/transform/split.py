@@ -1,0 +1,343 @@
+"""A model cut into models that run one after another in one arena.
+
+TFLM keeps structs for every operator and tensor of a model, all the time. Parts that are allocated
+anew for each run share one arena, so that only the largest counts. What one part makes and a later
+one reads is carried outside of the arenas, in the same buffer; `_carried` says where. The order of
+operators stays: `reorder` comes first where it helps.
+
+The fewest parts are taken that keep within the limit, and of such cuts the one whose largest part,
+with what is carried meanwhile, is smallest. Parts lose the names of their tensors, so that equal
+parts become one model that is called several times.
+
+A model with state is refused: nothing in an arena outlasts the next part.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from refmicro.errors import OverBudgetError, UnsupportedError
+from refmicro.memory.arena import model_arena
+from refmicro.model.graph import Model, Operator, Subgraph
+from refmicro.model.writer import write_model
+from refmicro.program import Program, has_state, prepare_model
+from refmicro.transform._carried import Carried, Layout, lay_out
+from refmicro.transform._cuts import (
+    FROM_START,
+    Costs,
+    Flow,
+    Path,
+    Segment,
+    Settled,
+    fewest,
+    lowest,
+    lowest_of,
+    settle,
+)
+from refmicro.transform._draft import Draft
+from refmicro.transform.proof import Open, Progress
+from refmicro.types import TflmBuild
+
+
+@dataclass(frozen=True)
+class Call:
+    """One run of a part; tensors are those of the source's main subgraph.
+
+    Attributes:
+        model: which of the models.
+        operators: [start, end) in the source.
+        inputs, outputs: the tensor behind each input and output of the part, in order.
+    """
+
+    model: int
+    operators: Segment
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A model in parts.
+
+    Attributes:
+        source: the main subgraph that was cut.
+        models: the different parts.
+        calls: in order.
+        max_bytes: the limit.
+        build: the TFLM whose arena counts.
+        optimal: whether the parts are proven to be the fewest and their largest the smallest.
+    """
+
+    source: Subgraph
+    models: tuple[Model, ...]
+    calls: tuple[Call, ...]
+    max_bytes: int
+    build: TflmBuild
+    optimal: bool
+
+    def layout(self, models: Sequence[Model] | None = None) -> Layout:
+        """Where carried values and arenas lie; `models` where they have been planned since."""
+        required = [_required_bytes(model, self.build) for model in models or self.models]
+        return lay_out(
+            carried_values(self.source, self.calls), [required[c.model] for c in self.calls]
+        )
+
+
+def split(
+    model: Model,
+    max_bytes: int,
+    *,
+    build: TflmBuild | None = None,
+    time_limit_s: float = 10.0,
+    progress: Progress = lambda what, done, total: None,
+) -> Split:
+    """Cut a model so that the largest part and what is carried meanwhile keep within a limit.
+
+    Args:
+        model: any model without state.
+        max_bytes: for arena and carried values together.
+        build: the TFLM whose arena counts; a Cortex-M firmware by default.
+        time_limit_s: for each search; the result says whether it is proven.
+        progress: called now and then.
+
+    Raises:
+        OverBudgetError: if no cuts keep within the limit; it says what can be reached.
+        UnsupportedError: if the model has state, gives constants, or is refused.
+    """
+    build = build or TflmBuild.firmware()
+    program = prepare_model(model, build)
+    _check(program)
+    cutter = _Cutter(program, time_limit_s, progress)
+    limit = max_bytes
+    while True:
+        found = cutter.fewest(limit)
+        if found is None:
+            raise _over_budget(program, max_bytes, cutter.smallest())
+        result = _assembled(program, found, max_bytes)
+        total = result.layout().total_bytes
+        if total <= max_bytes:
+            return dataclasses.replace(result, optimal=found.optimal and limit == max_bytes)
+        # Places of carried values had to leave gaps: leave room for them.
+        limit -= total - max_bytes
+
+
+def _over_budget(program: Program, max_bytes: int, smallest: Settled) -> OverBudgetError:
+    reached = _assembled(program, smallest, max_bytes).layout().total_bytes
+    word = "can reach" if smallest.optimal else "were found to reach"
+    return OverBudgetError(
+        f"parts and what they carry must keep within {max_bytes:,} bytes: the smallest that cuts "
+        f"of this order of operators {word} is {reached:,} bytes",
+        hint=f"allow that with --split {reached}, or find a better order with --reorder",
+    )
+
+
+def _check(program: Program) -> None:
+    """What cannot be cut, in words."""
+    graph = program.model.subgraphs[0]
+    written = {tensor for op in graph.operators for tensor in op.outputs}
+    if has_state(program):
+        raise UnsupportedError(
+            "a model that is split must have no state: parts share one arena, and variables in it "
+            "would be lost",
+            hint="make its state inputs and outputs first, then the caller keeps it",
+        )
+    if written & set(graph.inputs):
+        raise UnsupportedError("a model that is split must not write to its own inputs")
+    if not graph.operators or not written & set(graph.outputs):
+        raise UnsupportedError("a model that is split must compute something")
+    for tensor in graph.outputs:
+        if tensor not in written and tensor not in graph.inputs:
+            raise UnsupportedError(
+                f"a model that is split must compute its outputs: tensor {tensor} is a constant"
+            )
+
+
+class _Cutter:
+    """Searches for cuts of one program; arenas that were measured are kept."""
+
+    def __init__(self, program: Program, time_limit_s: float, progress: Progress) -> None:
+        self._program = program
+        self._flow = Flow.of(program.model.subgraphs[0])
+        self._count = len(self._flow.graph.operators)
+        self._time_limit_s = time_limit_s
+        self._progress = progress
+        self._required: dict[Segment, int] = {}
+
+    def _measure(self, segment: Segment) -> int:
+        """The arena of a segment."""
+        if segment not in self._required:
+            part = part_model(self._program, self._flow, segment)
+            self._required[segment] = _required_bytes(part, self._program.build)
+            self._progress("measuring parts", len(self._required), len(self._required))
+        return self._required[segment]
+
+    def _cost(self, segment: Segment) -> int:
+        """The arena of a segment and what is carried meanwhile."""
+        return self._measure(segment) + max(self._flow.carried_bytes[cut] for cut in segment)
+
+    def _costs(self, limit_bytes: int) -> Costs:
+        def tick(done: int, total: int) -> None:
+            self._progress("bounding parts", done, total)
+
+        return Costs(self._program, self._flow, limit_bytes, self._measure, tick)
+
+    def _settle(
+        self, costs: Costs, find: Callable[[Costs], Path | None], key: Callable[[Path], float]
+    ) -> Settled | None:
+        return settle(costs, find, key, time.monotonic() + self._time_limit_s)
+
+    def fewest(self, limit_bytes: int) -> Settled | None:
+        """The fewest parts within the limit, and of these cuts the lowest."""
+        whole = (0, self._count)
+        if self._cost(whole) <= limit_bytes:
+            return Settled([whole], True)
+        costs = self._costs(limit_bytes)
+
+        def parts(path: Path) -> float:
+            return len(path) if costs.worst(path) <= limit_bytes else float("inf")
+
+        few = self._settle(costs, lambda costs: fewest(costs, limit_bytes), parts)
+        if few is None:
+            return None
+        count = len(few.path)
+        low = self._settle(costs, lambda costs: lowest_of(costs, count), costs.worst)
+        if low is None or costs.worst(low.path) > costs.worst(few.path):
+            return Settled(few.path, False)
+        return Settled(low.path, few.optimal and low.optimal)
+
+    def smallest(self) -> Settled:
+        """The cuts whose largest part is smallest, however many."""
+        cuts = [cut for cut, allowed in enumerate(self._flow.allowed) if allowed]
+        known = [list(itertools.pairwise(cuts)), [(0, self._count)]]
+        for path in known:
+            costs = self._costs(max(self._cost(segment) for segment in path))
+            found = self._settle(costs, lowest, costs.worst)
+            if found is not None:
+                return found
+        # The whole model is a path, and its bound is not above its cost.
+        return Settled([(0, self._count)], True)
+
+
+# Parts
+
+
+def part_model(program: Program, flow: Flow, segment: Segment) -> Model:
+    """A segment as a model: nameless tensors in the order of use, with the subgraphs it runs."""
+    model, (start, end) = program.model, segment
+    inputs, outputs = interface(flow, segment)
+    draft = Draft(
+        list(flow.graph.tensors), list(flow.graph.operators[start:end]), inputs, outputs, ""
+    )
+    reached: dict[int, int] = {0: 0}
+    waiting = list(program.nodes[0][start:end])
+    while waiting:
+        for callee in waiting.pop(0).subgraphs:
+            if callee not in reached:
+                reached[callee] = len(reached)
+                waiting += program.nodes[callee]
+    graphs = [draft.subgraph(list)[0], *(model.subgraphs[graph] for graph in list(reached)[1:])]
+    return Model(tuple(_plain(graph, reached) for graph in graphs), version=model.version)
+
+
+def _plain(graph: Subgraph, numbers: dict[int, int]) -> Subgraph:
+    """A subgraph without names, whose operators run subgraphs by their new numbers."""
+
+    def options(op: Operator) -> dict[str, Any]:
+        return {
+            key: numbers[value] if key.endswith("_subgraph_index") else value
+            for key, value in op.options.items()
+        }
+
+    return dataclasses.replace(
+        graph,
+        tensors=tuple(dataclasses.replace(tensor, name="") for tensor in graph.tensors),
+        operators=tuple(dataclasses.replace(op, options=options(op)) for op in graph.operators),
+        name="",
+    )
+
+
+def interface(flow: Flow, segment: Segment) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The values that a segment reads from outside and those that are needed after it."""
+    start, end = segment
+    inputs: dict[int, None] = {}
+    outputs: dict[int, None] = {}
+    for op in flow.graph.operators[start:end]:
+        for tensor in op.inputs:
+            if tensor in flow.makers and flow.makers[tensor] < start:
+                inputs[tensor] = None
+        for tensor in op.outputs:
+            if flow.outlives(tensor, end):
+                outputs[tensor] = None
+    return tuple(inputs), tuple(outputs)
+
+
+def _required_bytes(model: Model, build: TflmBuild) -> int:
+    return model_arena(prepare_model(model, build)).required_bytes
+
+
+def _assembled(program: Program, found: Settled, max_bytes: int) -> Split:
+    """The parts of a path; equal ones are one model."""
+    flow = Flow.of(program.model.subgraphs[0])
+    numbers: dict[bytes, int] = {}
+    models, calls = [], []
+    for segment in found.path:
+        model = part_model(program, flow, segment)
+        number = numbers.setdefault(write_model(model), len(models))
+        if number == len(models):
+            models.append(model)
+        calls.append(Call(number, segment, *interface(flow, segment)))
+    return Split(flow.graph, tuple(models), tuple(calls), max_bytes, program.build, found.optimal)
+
+
+def carried_values(source: Subgraph, calls: Sequence[Call]) -> list[Carried]:
+    """What outlives a part, without places.
+
+    Inputs for the first part alone are written into its arena, and outputs of the last part are
+    read from its arena: these are not carried.
+    """
+    makers = dict.fromkeys(source.inputs, FROM_START)
+    makers |= {tensor: k for k, call in enumerate(calls) for tensor in call.outputs}
+    readers: dict[int, int] = {}
+    for k, call in enumerate(calls):
+        readers |= dict.fromkeys(call.inputs, k)
+    values = []
+    for tensor, maker in makers.items():
+        stays = tensor in source.outputs and maker < len(calls) - 1
+        reader = readers.get(tensor, FROM_START)
+        if stays or reader > max(maker, 0):
+            first = 0 if maker == FROM_START else 2 * maker + 1
+            last = 2 * len(calls) - 1 if stays else 2 * reader
+            values.append(Carried(tensor, source.tensors[tensor].nbytes, first, last))
+    return values
+
+
+# Running
+
+
+class SplitMachine:
+    """The parts, one after another, as one model; each starts from reset state as in one arena."""
+
+    def __init__(self, result: Split, models: Sequence[Model], open_model: Open) -> None:
+        self._split = result
+        self._machines = [open_model(model) for model in models]
+
+    def reset(self) -> None:
+        """See `proof.Machine`: there is no state."""
+
+    def invoke(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """See `proof.Machine`."""
+        graph = self._split.source
+        values = dict(zip(graph.inputs, inputs, strict=True))
+        for call in self._split.calls:
+            machine = self._machines[call.model]
+            machine.reset()
+            made = machine.invoke([values[tensor] for tensor in call.inputs])
+            values |= dict(zip(call.outputs, made, strict=True))
+        return [values[tensor] for tensor in graph.outputs]
