@@ -171,7 +171,8 @@ def resolver_code(model: Model) -> str:
     """C++ that registers exactly the operators of the model, in TFLM's names.
 
     Custom operators that TFLM does not bring are the application's own: `Register_NAME` stands for
-    the function that gives their registration. Each call is checked by itself: chained with `&&` after a failed one, the others are skipped.
+    the function that gives their registration. Each call is checked by itself: chained with `&&`
+    after a failed one, the others are skipped.
     """
     operators = [op for graph in model.subgraphs for op in graph.operators]
     names = {op.name: op.code.builtin == "CUSTOM" for op in operators}
