@@ -31,7 +31,6 @@ ELEMENTWISE = frozenset(
         "CAST",
         "CEIL",
         "COS",
-        "DEQUANTIZE",
         "DIV",
         "ELU",
         "EXP",

@@ -12,6 +12,7 @@ that they look like the source, for example a step model called T times.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ import numpy as np
 
 from refmicro import bridge
 from refmicro.interpreter import Interpreter
+from refmicro.memory.abi import BUFFER_ALIGNMENT_BYTES
 from refmicro.memory.arena import model_arena
 from refmicro.memory.verifier import tensor_name
 from refmicro.model.graph import Model
@@ -29,6 +31,9 @@ from refmicro.program import default_resource_variables, has_state, prepare_mode
 from refmicro.transform.in_place import memory_faults
 from refmicro.types import TflmBuild
 from refmicro.vectors import random_inputs
+
+EDGE_ROWS = 4
+"""The first of `random_inputs` are edges of the range."""
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(what, done, total)."""
@@ -332,9 +337,30 @@ def placement_faults(model: Model, custom_ops: Sequence[bridge.CustomOp] = ()) -
                 faults.append(f"TFLM places {name} at {place.offset} instead of {want}")
     if measured.used_bytes != arena.used_bytes:
         faults.append(f"TFLM uses {measured.used_bytes} bytes instead of {arena.used_bytes}")
-    options = {"resource_variables": resources, "custom_ops": custom}
-    if not bridge.arena_suffices(data, arena.required_bytes, **options):
+    suffices = functools.partial(_suffices, model, custom_ops=custom)
+    if not suffices(arena.required_bytes):
         faults.append(f"TFLM needs more than the predicted {arena.required_bytes} bytes")
-    if bridge.arena_suffices(data, arena.required_bytes - 16, **options):
+    if suffices(arena.required_bytes - BUFFER_ALIGNMENT_BYTES):
         faults.append(f"TFLM needs less than the predicted {arena.required_bytes} bytes")
     return faults
+
+
+def _suffices(model: Model, arena_bytes: int, *, custom_ops: tuple[bridge.CustomOp, ...]) -> bool:
+    """Whether TFLM allocates and invokes the model once in an arena of that size.
+
+    The inputs are random, because some operators refuse a division by zero.
+    """
+    graph = model.subgraphs[0]
+    inputs = random_inputs([graph.tensors[i] for i in graph.inputs], EDGE_ROWS + 1, 0)
+    try:
+        result = bridge.oracle_run(
+            model_bytes(model),
+            [[array[EDGE_ROWS] for array in inputs]],
+            resource_variables=default_resource_variables(model),
+            arena=False,
+            arena_bytes=arena_bytes,
+            custom_ops=custom_ops,
+        )
+    except (bridge.OracleCrash, bridge.OracleOverrun):
+        return False
+    return result.refused is None
