@@ -22,8 +22,10 @@ from refmicro.transform._values import Values
 from refmicro.transform._wide_scan import _Wide
 from refmicro.transform.fuse import fuse
 from refmicro.transform.fuse_scan import fuse_scan
+from refmicro.transform.plan import plan_offsets
 from refmicro.transform.proof import Proof, prove_equal
 from refmicro.transform.selective_scan_cc import custom_ops_of, registration_source
+from refmicro.transform.shift_register import fuse_shift_registers
 from refmicro.types import DType, TflmBuild
 from refmicro.vectors import random_inputs
 from tests.models import MAMBA
@@ -105,6 +107,20 @@ def test_no_parameter_lies_in_the_arena() -> None:
     # Nothing of D * N values is left but the state itself.
     sizes = [t.nbytes for t in result.subgraphs[0].tensors if not t.is_constant]
     assert sorted(sizes)[-2:] == [512, 2048]
+
+
+@pytest.mark.oracle
+def test_a_streaming_step_in_six_kilobytes() -> None:
+    """The whole step of a Mamba layer, its state included, on a Cortex-M in stock TFLM."""
+    source = read_model(MAMBA["m_elu_inplace2_off_int8"])
+    assert arena(source).required_bytes == 11_216
+    fused = fuse_scan(fuse_shift_registers(fuse(source).model).model).model
+    build = TflmBuild.firmware()
+    result = plan_offsets(fused, build=build, time_limit_s=5).model
+    assert arena(result).required_bytes <= 5_904
+    verdict = proof(source, result)
+    assert verdict.equal
+    assert verdict.plan_obeyed
 
 
 # All forms

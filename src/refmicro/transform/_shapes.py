@@ -73,12 +73,13 @@ BINARY = frozenset(
 )
 """Operators of two inputs that broadcast."""
 
-COUNTING = frozenset({"ADD", "MUL", "SUB"})
+COUNTING = frozenset({"MUL"})
 """Operators of `BINARY` that do not mind dimensions of size 1 in front: they extend both shapes to
-one rank and, where these are equal, only count elements.
+one rank and, where these are equal, only count elements. ADD and SUB would give the same results
+the slow way, because they compare shapes as they are.
 
-Source: `ProcessBroadcastShapes` in
-`tensorflow/lite/kernels/internal/reference/process_broadcast_shapes.h`, `MatchingElementsSize`.
+Source: `EvalMulQuantizedReference` in `tensorflow/lite/micro/kernels/mul_common.cc`,
+`ProcessBroadcastShapes`, `MatchingElementsSize`; `requires_broadcast` in `add_common.cc`.
 """
 
 MAX_CHANGES = 256
