@@ -34,6 +34,9 @@ SETS_MAX = 1_000_000
 
 INFINITE = 1 << 62
 
+CUT_SHARE, CLIMB_SHARE = 8, 4
+"""Parts of the time left that go into cuts, and into one climb."""
+
 Tick = Callable[[int, int], None]
 """Called as tick(tasks done, tasks) now and then."""
 
@@ -657,23 +660,33 @@ def find_schedule(problem: Problem, *, time_limit_s: float, tick: Tick) -> Found
     thrifty = frugal(problem, deadline=start + time_limit_s / 4)
     if thrifty is not None:
         _offer(problem, found, thrifty)
-    cuts: dict[int, int] = {}
-    _raise_bound(problem, found, cuts, start + time_limit_s / 2)
-    hopeless = found.lower_bound_bytes
-    first = True
-    while not found.optimal and hopeless < found.peak_bytes and time.monotonic() < deadline:
-        # The cut is often the answer, so it is tried before the range is halved.
-        bound = hopeless if first else (hopeless + found.peak_bytes) // 2
-        share = (deadline - time.monotonic()) / 4
-        climb = Climb(problem, bound, found.best, deadline=time.monotonic() + share, tick=tick)
-        first = False
-        if climb.order is not None:
-            _offer(problem, found, climb.order)
-            _raise_bound(problem, found, cuts, deadline)
-        elif climb.refuted:
-            found.lower_bound_bytes = max(found.lower_bound_bytes, climb.need_bytes)
-        hopeless = max(hopeless, found.lower_bound_bytes, 0 if climb.order else bound + 1)
+    _close(problem, found, deadline, tick)
     return found
+
+
+def _close(problem: Problem, found: Found, deadline: float, tick: Tick) -> None:
+    """Lower the best peak and raise the bound until they meet or the time is over.
+
+    `hopeless` is the highest bound below which no order was found, refuted or given up.
+    """
+    cuts: dict[int, int] = {}
+    hopeless = -1
+    while not found.optimal and (left := deadline - time.monotonic()) > 0:
+        settled = _raise_bound(problem, found, cuts, time.monotonic() + left / CUT_SHARE)
+        if hopeless < found.peak_bytes - 1 and not found.optimal:
+            # The cut is often the answer, so it is tried before the range is halved.
+            lowest = found.lower_bound_bytes
+            bound = lowest if hopeless < lowest else (hopeless + found.peak_bytes) // 2
+            share = (deadline - time.monotonic()) / CLIMB_SHARE
+            climb = Climb(problem, bound, found.best, deadline=time.monotonic() + share, tick=tick)
+            if climb.order is not None:
+                _offer(problem, found, climb.order)
+            else:
+                hopeless = bound
+            if climb.refuted:
+                found.lower_bound_bytes = max(found.lower_bound_bytes, climb.need_bytes)
+        elif settled:
+            return
 
 
 def equals(problem: Problem, found: Found, *, deadline: float, tick: Tick) -> Iterator[list[int]]:
@@ -693,10 +706,11 @@ def _offer(problem: Problem, found: Found, order: list[int]) -> None:
         found.peak_bytes = cost
 
 
-def _raise_bound(problem: Problem, found: Found, cuts: dict[int, int], deadline: float) -> None:
+def _raise_bound(problem: Problem, found: Found, cuts: dict[int, int], deadline: float) -> bool:
     """Cuts at the tasks that cost most in the best order, while they can tell something new.
 
-    A task's cut is not above what lives during it in any order, so the others cannot matter.
+    A task's cut is not above what lives during it in any order, so the others cannot matter. Gives
+    whether there is nothing left to cut.
     """
     costs = []
     done, live = 0, _first_live(problem)
@@ -706,8 +720,11 @@ def _raise_bound(problem: Problem, found: Found, cuts: dict[int, int], deadline:
         live = move.after(done, live)
         done |= move.bit
     for cost, index in sorted(costs, reverse=True):
-        if cost <= found.lower_bound_bytes or time.monotonic() > deadline:
-            return
+        if cost <= found.lower_bound_bytes:
+            return True
         if index not in cuts:
+            if time.monotonic() > deadline:
+                return False
             cuts[index] = cut_bound(problem, index)
         found.lower_bound_bytes = max(found.lower_bound_bytes, cuts[index])
+    return True
