@@ -1,7 +1,7 @@
 # `make` prints this menu.
 PYTHON ?= python3
 
-.PHONY: help setup check lint test golden sweep bench nojit
+.PHONY: help setup check lint test golden record ops sweep bench nojit
 
 help:  ## print this menu
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -22,8 +22,20 @@ nojit:  ## the operators' tests in plain Python and with bounds checks
 	REFMICRO_JIT=off $(PYTHON) -m pytest -n auto -q tests/ops tests/test_fixedpoint.py
 	REFMICRO_JIT=boundscheck $(PYTHON) -m pytest -n auto -q tests/ops tests/test_fixedpoint.py
 
-sweep:  ## long differential tests, hours
-	HYPOTHESIS_PROFILE=sweep $(PYTHON) -m pytest -n auto -q tests/ops
+EXAMPLES ?= 2000
+TESTS ?= tests/ops
+
+sweep:  ## long differential tests: EXAMPLES=2000 of each property, TESTS=tests/ops
+	HYPOTHESIS_PROFILE=sweep REFMICRO_EXAMPLES=$(EXAMPLES) $(PYTHON) -m pytest -n auto -q $(TESTS)
+
+record:  ## count what the differential tests compare, for docs/ops.md
+	rm -rf .record
+	REFMICRO_RECORD=.record $(PYTHON) -m pytest -n auto -q tests/ops
+	$(PYTHON) -m tests.ops.record .record
+	rm -rf .record
+
+ops:  ## write docs/ops.md and the list in docs/limits.md from operators and record
+	$(PYTHON) docs/write.py
 
 golden:  ## write the golden vectors again (after a change of the TFLM pin)
 	$(PYTHON) golden/write.py

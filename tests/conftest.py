@@ -15,7 +15,11 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.register_profile(
-    "sweep", parent=settings.get_profile("ci"), max_examples=2000, derandomize=False
+    "sweep",
+    parent=settings.get_profile("ci"),
+    max_examples=int(os.environ.get("REFMICRO_EXAMPLES", "2000")),
+    derandomize=False,
+    print_blob=True,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 

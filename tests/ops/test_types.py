@@ -14,6 +14,7 @@ from refmicro.types import DType, TflmBuild
 from tests.ops import (
     malformed,
     padding,
+    test_batch_to_space_nd,
     test_broadcast_to,
     test_conv_2d,
     test_depthwise_conv_2d,
@@ -25,6 +26,7 @@ from tests.ops import (
     test_reverse_v2,
     test_shape,
     test_slice,
+    test_space_to_batch_nd,
     test_split,
     test_split_v,
     test_squeeze,
@@ -40,6 +42,18 @@ RNG = np.random.default_rng(0)
 INT4 = {"w": DType.INT4, "bias": None}
 
 MODELS = {
+    "BATCH_TO_SPACE_ND": test_batch_to_space_nd.model(
+        (4, 1, 1, 1), [2, 2], [[0, 0], [0, 0]], (1, 2, 2, 1)
+    ),
+    "BATCH_TO_SPACE_ND without blocks": test_batch_to_space_nd.model(
+        (2, 2, 3), [1], np.zeros((1, 2)), (2, 2, 3)
+    ),
+    "SPACE_TO_BATCH_ND": test_space_to_batch_nd.model(
+        (1, 2, 2, 1), [2, 2], [[0, 0], [0, 0]], (4, 1, 1, 1)
+    ),
+    "SPACE_TO_BATCH_ND without blocks": test_space_to_batch_nd.model(
+        (2, 2, 3), [1], np.zeros((1, 2)), (2, 2, 3)
+    ),
     "BROADCAST_TO": test_broadcast_to.model((3,), (2, 3)),
     "CONV_2D": test_conv_2d.model(RNG, **INT4),
     "DEPTHWISE_CONV_2D": test_depthwise_conv_2d.model(RNG, **INT4),
@@ -48,6 +62,9 @@ MODELS = {
     "FILL": test_fill.model((2, 3), (2, 3)),
     "FULLY_CONNECTED": test_fully_connected.model(RNG, 1, 2, 3, w=DType.INT4, bias=False),
     "PAD": padding.pad_model("PAD", (2, 3), ((1, 0), (0, 2))),
+    "PAD with a value": padding.pad_model(
+        "PAD", (2, 3), ((1, 0), (0, 2)), value=tensor(DType.INT8, (1,), scale=0.1)
+    ),
     "PADV2": padding.pad_model(
         "PADV2",
         (2, 3),
@@ -68,7 +85,10 @@ MODELS = {
     "TRANSPOSE": test_transpose.model((2, 3), (1, 0)),
     "TRANSPOSE of one dimension": test_transpose.model((3,), (0,)),
     "TRANSPOSE_CONV": test_transpose_conv.model(RNG),
+    "TRANSPOSE_CONV int16": test_transpose_conv.model(RNG, x=DType.INT16, bias=DType.INT32),
     "TRANSPOSE_CONV without bias": test_transpose_conv.model(RNG, bias=None),
+    "TRANSPOSE_CONV int16 and int64": test_transpose_conv.model(RNG, x=DType.INT16),
+    "TRANSPOSE_CONV int16 without bias": test_transpose_conv.model(RNG, x=DType.INT16, bias=None),
 }
 
 
