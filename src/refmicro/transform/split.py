@@ -116,25 +116,27 @@ def split(
     _check(program)
     cutter = _Cutter(program, time_limit_s, progress)
     limit = max_bytes
-    while True:
-        found = cutter.fewest(limit)
-        if found is None:
-            raise _over_budget(program, max_bytes, cutter.smallest())
+    while (found := cutter.fewest(limit)) is not None:
         result = _assembled(program, found, max_bytes)
         total = result.layout().total_bytes
         if total <= max_bytes:
             return dataclasses.replace(result, optimal=found.optimal and limit == max_bytes)
         # Places of carried values had to leave gaps: leave room for them.
         limit -= total - max_bytes
+    smallest = cutter.smallest()
+    result = dataclasses.replace(_assembled(program, smallest, max_bytes), optimal=False)
+    total = result.layout().total_bytes
+    if total <= max_bytes:
+        return result
+    raise _over_budget(max_bytes, total, smallest.optimal and total == cutter.cost(smallest.path))
 
 
-def _over_budget(program: Program, max_bytes: int, smallest: Settled) -> OverBudgetError:
-    reached = _assembled(program, smallest, max_bytes).layout().total_bytes
-    word = "can reach" if smallest.optimal else "were found to reach"
+def _over_budget(max_bytes: int, reached_bytes: int, proven: bool) -> OverBudgetError:
+    word = "can reach" if proven else "were found to reach"
     return OverBudgetError(
         f"parts and what they carry must keep within {max_bytes:,} bytes: the smallest that cuts "
-        f"of this order of operators {word} is {reached:,} bytes",
-        hint=f"allow that with --split {reached}, or find a better order with --reorder",
+        f"of this order of operators {word} is {reached_bytes:,} bytes",
+        hint=f"allow that with --split {reached_bytes}, or find a better order with --reorder",
     )
 
 
@@ -178,9 +180,10 @@ class _Cutter:
             self._progress("measuring parts", len(self._required), len(self._required))
         return self._required[segment]
 
-    def _cost(self, segment: Segment) -> int:
-        """The arena of a segment and what is carried meanwhile."""
-        return self._measure(segment) + max(self._flow.carried_bytes[cut] for cut in segment)
+    def cost(self, path: Path) -> int:
+        """The largest of a path's arenas with what is carried meanwhile, gaps not counted."""
+        carried = self._flow.carried_bytes
+        return max(self._measure(part) + max(carried[cut] for cut in part) for part in path)
 
     def _costs(self, limit_bytes: int) -> Costs:
         def tick(done: int, total: int) -> None:
@@ -196,7 +199,7 @@ class _Cutter:
     def fewest(self, limit_bytes: int) -> Settled | None:
         """The fewest parts within the limit, and of these cuts the lowest."""
         whole = (0, self._count)
-        if self._cost(whole) <= limit_bytes:
+        if self.cost([whole]) <= limit_bytes:
             return Settled([whole], True)
         costs = self._costs(limit_bytes)
 
@@ -217,7 +220,7 @@ class _Cutter:
         cuts = [cut for cut, allowed in enumerate(self._flow.allowed) if allowed]
         known = [list(itertools.pairwise(cuts)), [(0, self._count)]]
         for path in known:
-            costs = self._costs(max(self._cost(segment) for segment in path))
+            costs = self._costs(self.cost(path))
             found = self._settle(costs, lowest, costs.worst)
             if found is not None:
                 return found

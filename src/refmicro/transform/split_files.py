@@ -71,26 +71,8 @@ def manifest(
     """
     slots = {item.tensor: number for number, item in enumerate(layout.carried)}
     makers = _makers(result)
-    arenas = [_arenas(model, result.build) for model in models]
-    calls = []
-    for call, start in zip(result.calls, layout.starts, strict=True):
-        calls.append(
-            {
-                "model": names[call.model],
-                "operators": list(call.operators),
-                "arena_offset_bytes": start,
-                "arena_required_bytes": arenas[call.model][result.build.abi.value][
-                    "required_bytes"
-                ],
-                "inputs": [
-                    {"from": makers[t], "carried": slots.get(t), "bytes": _nbytes(result, t)}
-                    for t in call.inputs
-                ],
-                "outputs": [
-                    {"carried": slots.get(t), "bytes": _nbytes(result, t)} for t in call.outputs
-                ],
-            }
-        )
+    described = _models(result, names, models)
+    calls = _calls(result, layout, described, slots)
     return {
         "schema_version": SCHEMA_VERSION,
         "abi": result.build.abi.value,
@@ -100,20 +82,10 @@ def manifest(
         "largest_arena_bytes": max(call["arena_required_bytes"] for call in calls),
         "most_carried_bytes": max(layout.starts),
         "optimal": result.optimal,
-        "models": [
-            {
-                "name": name,
-                "file": f"{name}.tflite",
-                "sha256": written(model).sha256,
-                "bytes": len(model_bytes(model)),
-                "calls": sum(names[call.model] == name for call in result.calls),
-                "arena": arena,
-            }
-            for name, model, arena in zip(names, models, arenas, strict=True)
-        ],
         "operators": sorted(
             {op.name for model in models for graph in model.subgraphs for op in graph.operators}
         ),
+        "models": described,
         "calls": calls,
         "carried": [
             {
@@ -131,6 +103,44 @@ def manifest(
             for tensor in result.source.outputs
         ],
     }
+
+
+def _models(result: Split, names: Sequence[str], models: Sequence[Model]) -> list[dict[str, Any]]:
+    """Every model, with its arena in both ABIs."""
+    return [
+        {
+            "name": name,
+            "file": f"{name}.tflite",
+            "sha256": written(model).sha256,
+            "bytes": len(model_bytes(model)),
+            "calls": sum(names[call.model] == name for call in result.calls),
+            "arena": _arenas(model, result.build),
+        }
+        for name, model in zip(names, models, strict=True)
+    ]
+
+
+def _calls(
+    result: Split, layout: Layout, models: Sequence[dict[str, Any]], slots: Mapping[int, int]
+) -> list[dict[str, Any]]:
+    """Every run of a part, in order."""
+    makers, abi = _makers(result), result.build.abi.value
+    return [
+        {
+            "model": models[call.model]["name"],
+            "operators": list(call.operators),
+            "arena_offset_bytes": start,
+            "arena_required_bytes": models[call.model]["arena"][abi]["required_bytes"],
+            "inputs": [
+                {"from": makers[t], "carried": slots.get(t), "bytes": _nbytes(result, t)}
+                for t in call.inputs
+            ],
+            "outputs": [
+                {"carried": slots.get(t), "bytes": _nbytes(result, t)} for t in call.outputs
+            ],
+        }
+        for call, start in zip(result.calls, layout.starts, strict=True)
+    ]
 
 
 def _nbytes(result: Split, tensor: int) -> int:
@@ -202,7 +212,15 @@ _HEADER = """\
 #include "tensorflow/lite/micro/micro_interpreter.h"
 #include "tensorflow/lite/micro/micro_op_resolver.h"
 
+namespace tflite {{
+namespace micro {{}}
+}}  // namespace tflite
+
 namespace {space} {{
+
+// TFLM's names were global or in `tflite` once and are moving into `tflite::micro`.
+using namespace tflite;         // NOLINT
+using namespace tflite::micro;  // NOLINT
 
 // Arenas as in a build of TFLM with the ABI {abi} and {kernels} kernels.
 constexpr size_t kBufferBytes = {buffer_bytes};
@@ -216,7 +234,7 @@ constexpr size_t kOutputBytes[kOutputCount + 1] = {{{output_bytes}0}};
 
 class Runner {{
  public:
-  Runner(const tflite::MicroOpResolver& resolver, uint8_t* buffer,
+  Runner(const MicroOpResolver& resolver, uint8_t* buffer,
          size_t buffer_bytes = kBufferBytes)
       : resolver_(resolver), buffer_(buffer), buffer_bytes_(buffer_bytes) {{}}
   ~Runner() {{ Close(); }}
@@ -236,13 +254,13 @@ class Runner {{
   TfLiteStatus Open(int call);
   void Close();
 
-  const tflite::MicroOpResolver& resolver_;
+  const MicroOpResolver& resolver_;
   uint8_t* const buffer_;
   const size_t buffer_bytes_;
   int call_ = -1;
   bool done_ = false;
-  tflite::MicroInterpreter* interpreter_ = nullptr;
-  alignas(tflite::MicroInterpreter) unsigned char storage_[sizeof(tflite::MicroInterpreter)];
+  MicroInterpreter* interpreter_ = nullptr;
+  alignas(MicroInterpreter) uint8_t storage_[sizeof(MicroInterpreter)];
 }};
 
 }}  // namespace {space}
@@ -315,8 +333,8 @@ TfLiteStatus Runner::Open(int call) {{
   Close();
   const Call& next = kCalls[call];
   if (buffer_bytes_ < next.arena_offset) return kTfLiteError;
-  interpreter_ = new (storage_) tflite::MicroInterpreter(
-      tflite::GetModel(next.model), resolver_, buffer_ + next.arena_offset,
+  interpreter_ = new (storage_) MicroInterpreter(
+      GetModel(next.model), resolver_, buffer_ + next.arena_offset,
       buffer_bytes_ - next.arena_offset);
   call_ = call;
   return interpreter_->AllocateTensors();
