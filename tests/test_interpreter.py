@@ -131,14 +131,14 @@ def test_no_rows(hello):
         (lambda i: i.get_output(), "nothing was invoked yet"),
         (lambda i: i.set_input(np.zeros((1, 1), np.float32)), "must be int8[1, 1]: got float32"),
         (lambda i: i.set_input(np.zeros((2, 1), np.int8)), "got int8[2, 1]"),
-        (lambda i: i.set_input(np.zeros((1, 1), np.int8), 1), "input index must be below 1: 1"),
-        (lambda i: i.set_input(np.zeros((1, 1), np.int8), -1), "input index must be below 1: -1"),
-        (lambda i: i.get_output_details(3), "output index must be below 1: 3"),
-        (lambda i: i.invoke_batch([]), "got 0 arrays"),
+        (lambda i: i.set_input(np.zeros((1, 1), np.int8), 1), "input index must be a number below 1: 1"),
+        (lambda i: i.set_input(np.zeros((1, 1), np.int8), -1), "input index must be a number below 1: -1"),
+        (lambda i: i.get_output_details(3), "output index must be a number below 1: 3"),
+        (lambda i: i.invoke_batch([]), "got 0"),
         (lambda i: i.invoke_batch([np.zeros((1, 1), np.int8)]), "int8[N, 1, 1]: got int8[1, 1]"),
         (lambda i: i.invoke_batch([np.int8(1)]), "got int8[1]"),
         (lambda i: i.invoke_sequence([np.zeros((4, 2), np.int8)]), "got int8[4, 2]"),
-        (lambda i: i.invoke_sequence([]), "got 0 arrays"),
+        (lambda i: i.invoke_sequence([]), "got 0"),
     ],
 )
 def test_wrong_calls_say_what_was_wanted(hello, call, word):
@@ -162,3 +162,14 @@ def test_damaged_and_missing_files():
         Interpreter.from_bytes(b"")
     with pytest.raises(UsageError, match="cannot read"):
         Interpreter.from_file("nowhere.tflite")
+
+
+def test_details_read_like_the_wheels_dictionary():
+    interpreter = Interpreter.from_file(ALL["hello_world_int8"], arena_size=5000)
+    details = interpreter.get_input_details(0)
+    assert details["dtype"] is np.int8
+    assert details["shape"].tolist() == [1, 1]
+    parameters = details["quantization_parameters"]
+    assert parameters["zero_points"].tolist() == [details.zero_point]
+    assert parameters["scales"].dtype == np.float32
+    assert parameters["quantized_dimension"] == 0

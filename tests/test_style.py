@@ -96,7 +96,7 @@ def test_operator_is_documented_and_tested(path: Path) -> None:
     docstring = ast.get_docstring(tree) or ""
     missing = [part for part in OPERATOR_SECTIONS if f"\n{part}" not in docstring]
     assert not missing, f"the docstring lacks {', '.join(missing)}"
-    tests = [test.name for test in (ROOT / "tests").rglob(f"test_{path.stem}.py")]
+    tests = [test.name for test in (ROOT / "tests" / "ops").glob(f"test_{path.stem}.py")]
     assert len(tests) == 1, f"an operator has one test file: {tests}"
     specs = [
         node

@@ -18,7 +18,7 @@ from refmicro.errors import InvalidModelError, UsageError
 from refmicro.model.graph import Model
 from refmicro.model.reader import parse_model, read_model
 from refmicro.program import PreparedNode, Program, prepare_model
-from refmicro.types import DType, Tensor, TflmBuild
+from refmicro.types import DType, Quantization, Tensor, TflmBuild
 
 CHUNK_BYTES = 8 << 20
 """Working memory that one chunk of a batch aims at, so that its tensors stay in the cache."""
@@ -33,14 +33,47 @@ every tensor that it wrote; operator -1 stands for the inputs of a subgraph."""
 
 @dataclass(frozen=True)
 class TensorDetails:
-    """One input or output: tensor index in subgraph 0, name, type, shape, quantization."""
+    """One input or output; also read like the wheel's dictionary, `details["shape"]`.
+
+    Attributes:
+        index: the tensor's index in subgraph 0.
+        name, dtype, shape: as in the model.
+        quantization: all scales and zero points.
+    """
 
     index: int
     name: str
     dtype: np.dtype
     shape: tuple[int, ...]
-    scale: float
-    zero_point: int
+    quantization: Quantization
+
+    @property
+    def scale(self) -> float:
+        """The first scale, 0.0 where the tensor is not quantized."""
+        return self.quantization.scale[0] if self.quantization.is_affine else 0.0
+
+    @property
+    def zero_point(self) -> int:
+        """The first zero point, 0 where the tensor is not quantized."""
+        return self.quantization.zero_point[0] if self.quantization.is_affine else 0
+
+    def __getitem__(self, key: str) -> Any:
+        """`dtype`, `shape` or `quantization_parameters`, as the wheel has them."""
+        values = self.quantization
+        parameters = {
+            "scales": np.array(values.scale, np.float32),
+            "zero_points": np.array(values.zero_point, np.int32),
+            "quantized_dimension": values.quantized_dimension,
+        }
+        shape = np.array(self.shape, np.int32)
+        known = {
+            "dtype": self.dtype.type,
+            "shape": shape,
+            "quantization_parameters": parameters,
+            "name": self.name,
+            "index": self.index,
+        }
+        return known[key]
 
 
 class Interpreter:
@@ -72,14 +105,32 @@ class Interpreter:
         self._state = _State.reset(self.program, 1)
 
     @classmethod
-    def from_file(cls, path: str | Path, **options: Any) -> Interpreter:
-        """The interpreter of a model file."""
-        return cls(read_model(path), **options)
+    def from_file(
+        cls,
+        path: str | Path,
+        *,
+        arena_size: int | None = None,
+        resource_variables: int | None = None,
+    ) -> Interpreter:
+        """The interpreter of a model file; `arena_size` is taken for the wheel's sake, not used."""
+        return cls(read_model(path), resource_variables=resource_variables)
 
     @classmethod
-    def from_bytes(cls, data: bytes, **options: Any) -> Interpreter:
-        """The interpreter of a model in memory."""
-        return cls(parse_model(data), **options)
+    def from_bytes(
+        cls,
+        data: bytes,
+        *,
+        arena_size: int | None = None,
+        resource_variables: int | None = None,
+    ) -> Interpreter:
+        """The interpreter of a model in memory, see `from_file`."""
+        return cls(parse_model(bytes(data)), resource_variables=resource_variables)
+
+    def __repr__(self) -> str:
+        model = self.program.model
+        return (
+            f"<refmicro Interpreter: {model.operator_count} operators, {len(self._inputs)} inputs>"
+        )
 
     def _check_memory(self) -> None:
         need = sum(t.nbytes for g in self.program.model.subgraphs for t in g.tensors)
@@ -183,7 +234,10 @@ class Interpreter:
             UsageError: wrong number of arrays, wrong type or shape, or different N or T.
         """
         if len(inputs) != len(self._inputs):
-            raise UsageError(f"the model has {len(self._inputs)} inputs: got {len(inputs)} arrays")
+            raise UsageError(
+                f"one array is needed for each of {len(self._inputs)} inputs: got {len(inputs)}",
+                hint="a model with one input takes a list of one array: invoke_batch([xs])",
+            )
         many = bool(inputs) and np.ndim(inputs[0]) == len(self._inputs[0].shape) + 2
         lead = 2 if many else 1
         streams = [np.asarray(array) if many else np.asarray(array)[None] for array in inputs]
@@ -210,7 +264,10 @@ class Interpreter:
 
     def _fit_batch(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         if len(inputs) != len(self._inputs):
-            raise UsageError(f"the model has {len(self._inputs)} inputs: got {len(inputs)} arrays")
+            raise UsageError(
+                f"one array is needed for each of {len(self._inputs)} inputs: got {len(inputs)}",
+                hint="a model with one input takes a list of one array: invoke_batch([xs])",
+            )
         arrays = []
         for index, (values, details) in enumerate(zip(inputs, self._inputs, strict=True)):
             array = np.ascontiguousarray(values)
@@ -230,14 +287,12 @@ class Interpreter:
 
 
 def _details(tensor: Tensor, index: int) -> TensorDetails:
-    return TensorDetails(
-        index, tensor.name, tensor.dtype.numpy, tensor.shape, tensor.scale, tensor.zero_point
-    )
+    return TensorDetails(index, tensor.name, tensor.dtype.numpy, tensor.shape, tensor.quantization)
 
 
 def _checked(what: str, index: int, count: int) -> int:
-    if not 0 <= index < count:
-        raise UsageError(f"{what} index must be below {count}: {index}")
+    if not isinstance(index, (int, np.integer)) or not 0 <= index < count:
+        raise UsageError(f"{what} index must be a number below {count}: {index!r}")
     return index
 
 
