@@ -25,12 +25,12 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for parts in (
         "errors types",
         "_files _jit _gemm fixedpoint report",
-        "model ops mema",
+        "model ops",
         "program",
         "interpreter memory trip_count vectors"
         " bridge _bridge_build _bridge_check _bridge_child _bridge_types _bridge_worker",
         "transform",
-        "estimator golden compare lint explain emit board",
+        "estimator golden compare lint board",
         "zoo",
         "cli",
         "__main__",
@@ -51,9 +51,8 @@ NEVER_REACHES = {
     "bridge": {"ops", "fixedpoint", "_gemm", "_jit", "program", "interpreter", "memory"},
     "memory": {"interpreter", "bridge"},
     "interpreter": {"memory", "bridge"},
-    "model": {"ops", "mema"},
-    "ops": {"model", "mema"},
-    "mema": {"model", "ops"},
+    "model": {"ops"},
+    "ops": {"model"},
 }
 
 ONLY_IN = {
