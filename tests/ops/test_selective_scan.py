@@ -18,6 +18,7 @@ from refmicro.model.reader import parse_model
 from refmicro.model.writer import write_model
 from refmicro.ops._spec import Refused
 from refmicro.ops.selective_scan import (
+    COLUMNS,
     DRIVEN,
     SERIAL,
     SKIP,
@@ -26,6 +27,7 @@ from refmicro.ops.selective_scan import (
     Scan,
     Step,
     Sum,
+    decay_entries,
     decode_options,
     encode_options,
     set_bytes,
@@ -52,9 +54,9 @@ def random_sum(rng: np.random.Generator) -> Sum:
     return Sum(*offsets, *pairs[0], *pairs[1], *last, int(rng.integers(-20, 20)), *INT8)
 
 
-def random_step(rng: np.random.Generator, bits: int, fresh: bool) -> Step:
+def random_step(rng: np.random.Generator, bits: int, fresh: bool, entries: int) -> Step:
     if bits == 8:
-        decay = tuple(int(v) for v in rng.integers(-128, 128, 256))
+        decay = tuple(int(v) for v in rng.integers(-128, 128, entries))
         records = {
             name: random_product(rng, INT8, 2**-7)
             for name in ("argument", "keep", "drive", "input", "skip", "gate")
@@ -67,7 +69,7 @@ def random_step(rng: np.random.Generator, bits: int, fresh: bool) -> Step:
             fresh=fresh,
             **records,
         )
-    decay = tuple(int(v) for v in np.sort(rng.integers(0, 32768, 513)))
+    decay = tuple(int(v) for v in np.sort(rng.integers(0, 32768, entries)))
     wide = {"argument": 1, "drive": 0.01, "input": 0.02, "output": 0.005, "skip": 0.1}
     records = {name: random_product(rng, INT16, real) for name, real in wide.items()}
     records["drive"] = records["drive"]._replace(a_offset=0)
@@ -112,7 +114,10 @@ def random_scan(
         table(),
         table() if gate else (),
         flags,
-        tuple(random_step(rng, bits, fresh and index == 0) for index in range(count)),
+        tuple(
+            random_step(rng, bits, fresh and index == 0, decay_entries(bits, flags, size))
+            for index in range(count)
+        ),
     )
 
 
@@ -127,7 +132,9 @@ def model_of_scan(
         return tensor(DType.INT8, shape, scale=0.05, zero_point=3, data=data)
 
     rows = 1 if shared_a else channels
-    a = i8(rows, size, data=rng.integers(-128, 128, (rows, size)))
+    a = None
+    if not scan.flags & COLUMNS:
+        a = i8(rows, size, data=rng.integers(-128, 128, (rows, size)))
     d = i8(channels, data=rng.integers(-128, 128, channels)) if scan.flags & SKIP else None
     z = i8(steps, channels) if scan.gate else None
     dtype = DType.INT8 if scan.state_bits == 8 else DType.INT16
@@ -200,7 +207,7 @@ def test_equal_in_tflm(bits: int, steps: int, state: str) -> None:
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("bits", [8, 16])
-@pytest.mark.parametrize("flags", [0, SKIP, DRIVEN, UNIT, DRIVEN | UNIT])
+@pytest.mark.parametrize("flags", [0, SKIP, DRIVEN, UNIT, DRIVEN | UNIT, COLUMNS, COLUMNS | SKIP])
 @pytest.mark.parametrize("gate", [False, True])
 def test_optional_inputs(bits: int, flags: int, gate: bool) -> None:
     scan = random_scan(3, bits=bits, flags=flags, gate=gate)
@@ -255,7 +262,7 @@ def test_random_parameters(
         steps=steps,
         channels=channels,
         size=size,
-        flags=(0, SKIP, DRIVEN, UNIT)[seed >> 8 & 3],
+        flags=(0, SKIP, DRIVEN, UNIT)[seed >> 8 & 3] | (COLUMNS if seed & 32 else 0),
         gate=bool(seed & 2),
         many=bool(seed & 4),
         fresh=bool(seed & 8),
@@ -288,15 +295,16 @@ def test_nothing_in_the_arena_but_the_node_and_a_state() -> None:
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_options_come_back(bits: int) -> None:
-    scan = random_scan(5, bits=bits, steps=3, many=True, fresh=True)
+@pytest.mark.parametrize("flags", [SKIP, COLUMNS])
+def test_options_come_back(bits: int, flags: int) -> None:
+    scan = random_scan(5, bits=bits, steps=3, many=True, fresh=True, flags=flags)
     data = encode_options(scan)
     assert decode_options(data) == scan
-    assert len(data) == 32 + 2 * 256 * bits // 8 + 3 * set_bytes(bits)
+    assert len(data) == 32 + 2 * 256 * bits // 8 + 3 * set_bytes(bits, flags, scan.size)
     assert len(data) % 4 == 0
 
 
-@pytest.mark.parametrize("flags", [32, SKIP | UNIT])
+@pytest.mark.parametrize("flags", [64, SKIP | UNIT])
 def test_unknown_flags_are_refused(flags: int) -> None:
     with pytest.raises(Refused, match="flags"):
         decode_options(encode_options(dataclasses.replace(random_scan(6), flags=flags)))

@@ -26,7 +26,8 @@ class ScanMaker:
         steps: unrolled steps; the state of the first one is zero.
         state: `variable`, `input`, or `none`; the latter for more than one step.
         skip: `scaled`, `plain` or `none`.
-        decay: operators that make the decay of its argument.
+        decay: operators that make the decay of its argument; `("POWERS",)` for the powers of
+            1 - s, side by side, without A.
     """
 
     def __init__(
@@ -146,6 +147,8 @@ class ScanMaker:
             new = self.made["state"]
         if h is None:
             return self.add("MUL", self.turned(parts["drive"], parts["b"]), new, PLAIN)
+        if self.decay == ("POWERS",):
+            return self.update(parts, self.powers(parts["s"]), h, new)
         argument = self.i8(*shape)
         x = self.add("MUL", self.turned(parts["s"], weights), argument, PLAIN)
         for name in self.decay:
@@ -159,6 +162,27 @@ class ScanMaker:
                 x = self.add(name, self.turned(x, self.constant()), y, PLAIN)
             else:
                 x = self.add(name, [x], y)
+        return self.update(parts, x, h, new)
+
+    def powers(self, s: Tensor) -> Tensor:
+        """(1 - s), its square, and so on: sigmoid(-z)^n for s = sigmoid(z), joined in two parts."""
+        one = self.i8(scale=1 / 127, data=np.array(127))
+        first = self.add("SUB", [one, s], self.unit(*s.shape), PLAIN)
+        columns = [first]
+        for _ in range(self.size - 1):
+            operands = self.turned(columns[-1], first)
+            columns.append(self.add("MUL", operands, self.unit(*s.shape), PLAIN))
+        join = {"axis": 1, "fused_activation_function": 0}
+        half = self.size // 2
+        parts = [
+            self.add("CONCATENATION", some, self.unit(s.shape[0], len(some)), join)
+            for some in (columns[:half], columns[half:])
+        ]
+        return self.add("CONCATENATION", parts, self.unit(s.shape[0], self.size), join)
+
+    def update(self, parts: dict[str, Tensor], x: Tensor, h: Tensor, new: Tensor) -> Tensor:
+        """decay * h + drive * B."""
+        shape = (self.channels, self.size)
         self.made["decay"] = x
         kept = self.add("MUL", self.turned(x, h), self.i8(*shape), PLAIN)
         outer = self.turned(parts["drive"], parts["b"])

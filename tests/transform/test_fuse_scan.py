@@ -15,7 +15,7 @@ from refmicro.memory.arena import Arena, model_arena
 from refmicro.model.graph import Model
 from refmicro.model.reader import parse_model, read_model
 from refmicro.model.writer import write_model
-from refmicro.ops.selective_scan import UNIT, decode_options
+from refmicro.ops.selective_scan import COLUMNS, DRIVEN, UNIT, decode_options
 from refmicro.program import prepare_model
 from refmicro.transform._scan_pattern import find_scans
 from refmicro.transform._values import Values
@@ -139,6 +139,8 @@ FORMS = [
     {"decay": ("LOGISTIC",)},
     {"decay": ("TANH", "ADD")},
     {"decay": ()},
+    {"decay": ("POWERS",)},
+    {"decay": ("POWERS",), "steps": 3, "state": "none"},
     {"channels": 4, "size": 4},
 ]
 
@@ -160,16 +162,30 @@ def test_every_form_is_proven_equal(form: dict, seed: int) -> None:
     state=st.sampled_from(["variable", "input", "none"]),
     skip=st.sampled_from(["scaled", "plain", "none"]),
     gate=st.booleans(),
+    decay=st.sampled_from([("ELU", "ADD"), ("TANH", "ADD"), ("POWERS",)]),
 )
 def test_random_scans_keep_their_bytes(
-    seed: int, steps: int, state: str, skip: str, gate: bool
+    seed: int, steps: int, state: str, skip: str, gate: bool, decay: tuple[str, ...]
 ) -> None:
     if state == "none" and steps == 1:
         state = "variable"
-    source = ScanMaker(seed, steps=steps, state=state, skip=skip, gate=gate).model()
+    form = {"steps": steps, "state": state, "skip": skip, "gate": gate, "decay": decay}
+    source = ScanMaker(seed, **form).model()
     result = fuse_scan(source)
     assert len(result.scans) == 1
     assert_same(source, result.model)
+
+
+def test_powers_of_a_sigmoid_become_tables_of_delta() -> None:
+    """sigmoid(-z)^n for each n: four columns of 256 results, and no A."""
+    result = fuse_scan(ScanMaker(2, decay=("POWERS",)).model()).model
+    assert "CONCATENATION" not in names(result)
+    (scan,) = [o for o in result.subgraphs[0].operators if o.name == "SELECTIVE_SCAN"]
+    options = decode_options(scan.custom_options)
+    assert options.flags & COLUMNS
+    assert not options.flags & DRIVEN
+    assert scan.inputs[2] == -1
+    assert len(options.sets[0].decay) == 4 * 256
 
 
 def test_a_factor_of_one_is_not_multiplied() -> None:

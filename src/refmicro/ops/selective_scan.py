@@ -6,10 +6,12 @@ For each step t and channel d, with s(t, d) = delta_table[delta[t, d]]:
     h[d, n]  = decay[n] * h[d, n] + (s * u[t, d]) * B[t, n]
     y[t, d]  = (sum_n h[d, n] * C[t, n] + D[d] * u[t, d]) * gate_table[z[t, d]]
 
-D may be 1 (`UNIT`), and u may be what others call s * u (`DRIVEN`). Every product and sum is
-requantized as the stock operator does that it stands for, so that the operator with an int8 state
-is bit-identical to a chain of MUL, ADD, FULLY_CONNECTED and int8 functions. With an int16 state all
-that lies between the int8 inputs and the int8 output has 16 bits, which no stock operators do.
+D may be 1 (`UNIT`), u may be what others call s * u (`DRIVEN`), and the decay may be a function of
+delta for each n, decay_table[n, delta[t, d]], as powers of a sigmoid are (`COLUMNS`). Every
+product and sum is requantized as the stock operator does that it stands for, so that the operator
+with an int8 state is bit-identical to a chain of MUL, ADD, FULLY_CONNECTED and int8 functions. With
+an int16 state all that lies between the int8 inputs and the int8 output has 16 bits, which no stock
+operators do.
 
 Inputs: u, delta (T * D elements), A (D * N, or N for all channels), B, C (T * N), D (D elements or
 absent), z (T * D or absent), state (D * N or absent). The state is read; a variable tensor is
@@ -46,9 +48,10 @@ from refmicro.types import DType, Tensor
 MAGIC = 0x31435353
 """The first four bytes of the options, `SSC1`."""
 
-SKIP, GATE, DRIVEN, UNIT, SERIAL = 1, 2, 4, 8, 16
+SKIP, GATE, DRIVEN, UNIT, SERIAL, COLUMNS = 1, 2, 4, 8, 16, 32
 """Flags: there is a D; there is a z; u takes the place of s * u; u is added without a factor; one
-invocation is one step, and input 8 says which of the T it is."""
+invocation is one step, and input 8 says which of the T it is; the decay is a table of delta for
+each n, and there is no A."""
 
 FRESH = 1
 """Flag of a step: what was in the state does not count, h = (s * u) * B."""
@@ -107,8 +110,9 @@ class Step:
     """The arithmetic of one step.
 
     Attributes:
-        argument: s * A.
-        decay: the function of it, 256 int8 results or 513 int16 ones in units of 2^-15.
+        argument: s * A; unused with `COLUMNS`.
+        decay: the function of it, 256 int8 results or 513 int16 ones in units of 2^-15; with
+            `COLUMNS` 256 results for each n.
         keep: decay * h; of an int16 state unused, decay * h is then rounded to the state's unit.
         drive: s * u; unused with `DRIVEN`.
         input: drive * B.
@@ -221,9 +225,14 @@ def _records(step: Step) -> tuple[Product | Sum, ...]:
 _RECORD_WORDS = 7 * _PRODUCT_WORDS + 2 * _SUM_WORDS
 
 
-def set_bytes(state_bits: int) -> int:
+def decay_entries(state_bits: int, flags: int, size: int) -> int:
+    """Entries of the decay table of one set."""
+    return 256 * size if flags & COLUMNS else DECAY_ENTRIES[state_bits]
+
+
+def set_bytes(state_bits: int, flags: int = 0, size: int = 0) -> int:
     """Bytes of one set in the options."""
-    table = DECAY_ENTRIES[state_bits] * (state_bits // 8)
+    table = decay_entries(state_bits, flags, size) * (state_bits // 8)
     return 4 * (1 + _RECORD_WORDS) + -(-table // 4) * 4
 
 
@@ -246,12 +255,13 @@ def decode_options(data: bytes) -> Scan:
         raise Refused(f"T, D and N must be between 1 and {MAX_SIZE - 1}", found, malformed=True)
     if sets not in (1, steps):
         raise Refused("there must be one set of parameters, or T", str(sets), malformed=True)
-    known = SKIP | GATE | DRIVEN | UNIT | SERIAL
+    known = SKIP | GATE | DRIVEN | UNIT | SERIAL | COLUMNS
     if flags & ~known or (flags & SKIP and flags & UNIT):
         raise Refused("flags must be known and make sense", f"{flags:#x}", malformed=True)
     tables = 2 if flags & GATE else 1
     width, place = bits // 8, 4 * _HEADER_WORDS
-    want = place + tables * 256 * width + sets * set_bytes(bits)
+    one = set_bytes(bits, flags, size)
+    want = place + tables * 256 * width + sets * one
     if len(data) != want:
         raise Refused(f"these options must have {want} bytes", str(len(data)), malformed=True)
     kind = {1: "b", 2: "h"}[width]
@@ -266,11 +276,14 @@ def decode_options(data: bytes) -> Scan:
         values[0],
         values[1] if flags & GATE else (),
         flags & ~GATE,
-        tuple(_decode_set(data, place + i * set_bytes(bits), bits) for i in range(sets)),
+        tuple(
+            _decode_set(data, place + i * one, bits, decay_entries(bits, flags, size))
+            for i in range(sets)
+        ),
     )
 
 
-def _decode_set(data: bytes, place: int, bits: int) -> Step:
+def _decode_set(data: bytes, place: int, bits: int, entries: int) -> Step:
     words = struct.unpack_from(f"<{1 + _RECORD_WORDS}i", data, place)
     at = 1
     records: list[Product | Sum] = []
@@ -279,7 +292,7 @@ def _decode_set(data: bytes, place: int, bits: int) -> Step:
         records.append(kind(*words[at : at + count]))
         at += count
     argument, keep, drive, given, update, output, skip, total, gate = records
-    table = f"<{DECAY_ENTRIES[bits]}{'b' if bits == 8 else 'h'}"
+    table = f"<{entries}{'b' if bits == 8 else 'h'}"
     decay = struct.unpack_from(table, data, place + 4 * len(words))
     fresh = bool(words[0] & FRESH)
     return Step(argument, decay, keep, drive, given, update, output, skip, total, gate, fresh=fresh)
@@ -352,8 +365,12 @@ def prepare(ctx: PrepareContext) -> Prepared:
         wanted["z"] = (z, steps * channels)
     for name, (tensor, count) in wanted.items():
         _check(ctx, name, tensor, DType.INT8, count)
-    ctx.require(a is not None and a.dtype is DType.INT8, "A must be int8", a and a.dtype)
-    ctx.require(a.elements in (size, channels * size), "A must have D * N or N values", a.elements)
+    if scan.flags & COLUMNS:
+        ctx.require(a is None, "A must be absent where each n has a table", "A")
+    else:
+        ctx.require(a is not None and a.dtype is DType.INT8, "A must be int8", a and a.dtype)
+        fits = a.elements in (size, channels * size)
+        ctx.require(fits, "A must have D * N or N values", a.elements)
     ctx.require(skip is None or bool(scan.flags & SKIP), "D must be absent without its flag", "D")
     ctx.require(z is None or bool(scan.gate), "z must be absent without its flag", "z")
     dtype = DType.INT8 if scan.state_bits == 8 else DType.INT16
@@ -370,7 +387,8 @@ def prepare(ctx: PrepareContext) -> Prepared:
         ctx.scratch(size * scan.state_bits // 8)
     shapes = [tensor.shape for tensor in node.outputs]
     new_state = shapes[1] if len(shapes) == 2 else None
-    return Prepared(scan, a.elements == size and channels > 1, shapes[0], new_state, state)
+    shared = a is not None and a.elements == size
+    return Prepared(scan, shared, shapes[0], new_state, state)
 
 
 def _check(ctx: PrepareContext, name: str, tensor: Tensor | None, dtype: DType, count: int) -> None:
@@ -510,7 +528,8 @@ def _scan_int8(
                 p = (first[row] + step) * sizes[3]
                 at = step * channels + channel
                 x = np.int64(u[row * many[0], at])
-                s = delta_table[np.int64(delta[row * many[1], at]) + 128]
+                index = np.int64(delta[row * many[1], at]) + 128
+                s = delta_table[index]
                 drive = x
                 if not sizes[4] & DRIVEN:
                     drive = _product(s, x, words, p, _DRIVE)
@@ -521,11 +540,12 @@ def _scan_int8(
                         drive, np.int64(b[row * many[3], step * size + n]), words, p, _INPUT
                     )
                     if words[p, 0] == 0:
-                        weight = np.int64(a[row * many[2], channel * sizes[5] + n])
-                        argument = _product(s, weight, words, p, _ARGUMENT)
-                        kept = _product(
-                            decay[p, argument + 128], np.int64(state[row, place]), words, p, _KEEP
-                        )
+                        entry = n * 256 + index
+                        if not sizes[4] & COLUMNS:
+                            weight = np.int64(a[row * many[2], channel * sizes[5] + n])
+                            entry = _product(s, weight, words, p, _ARGUMENT) + 128
+                        old = np.int64(state[row, place])
+                        kept = _product(decay[p, entry], old, words, p, _KEEP)
                         h = _sum(kept, h, words, p, _UPDATE)
                     state[row, place] = h
                     weight = np.int64(c[row * many[4], step * size + n])
@@ -569,7 +589,8 @@ def _scan_int16(
                 p = (first[row] + step) * sizes[3]
                 at = step * channels + channel
                 x = np.int64(u[row * many[0], at])
-                s = delta_table[np.int64(delta[row * many[1], at]) + 128]
+                index = np.int64(delta[row * many[1], at]) + 128
+                s = delta_table[index]
                 drive = x
                 if not sizes[4] & DRIVEN:
                     drive = _product(s, x, words, p, _DRIVE)
@@ -580,11 +601,14 @@ def _scan_int16(
                         drive, np.int64(b[row * many[3], step * size + n]), words, p, _INPUT
                     )
                     if words[p, 0] == 0:
-                        weight = np.int64(a[row * many[2], channel * sizes[5] + n])
-                        argument = _product(s, weight, words, p, _ARGUMENT) + 32768
-                        low = decay[p, argument >> 7]
-                        rise = decay[p, (argument >> 7) + 1] - low
-                        kept = low + ((rise * (argument & 127) + 64) >> 7)
+                        if sizes[4] & COLUMNS:
+                            kept = decay[p, n * 256 + index]
+                        else:
+                            weight = np.int64(a[row * many[2], channel * sizes[5] + n])
+                            argument = _product(s, weight, words, p, _ARGUMENT) + 32768
+                            low = decay[p, argument >> 7]
+                            rise = decay[p, (argument >> 7) + 1] - low
+                            kept = low + ((rise * (argument & 127) + 64) >> 7)
                         kept = (np.int64(state[row, place]) * kept + 16384) >> 15
                         h = clamp(kept + h, -32768, 32767)
                     state[row, place] = h

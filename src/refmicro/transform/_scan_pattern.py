@@ -30,6 +30,8 @@ class StepMatch:
     """The operators of one step; `argument` to `update` are None where it has no state before.
 
     `delta`, `drive`, `b` and `c` are values with a part for each step, of which this is `index`.
+    Where the decay has a function of delta for each of the state's columns, these are `columns`,
+    and there are no `a`, `decay` and `argument`.
     """
 
     index: int
@@ -47,6 +49,7 @@ class StepMatch:
     given: Factors
     update: Factors | None
     output: Factors
+    columns: tuple[Function, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,12 @@ class ScanMatch:
     Attributes:
         steps: in their order.
         channels, size: D and N.
-        u, delta, b, c, a: values.
+        u, b, c, a: values; a is None where the decay is a function of delta for each column.
+        delta: the function of the step size, and of which value.
         skip, z: the constant and the value, None where they are absent.
         drive, skip_product, total, gate_product: operators that all steps share; `drive` is None
             where u itself is what B is multiplied with, `skip_product` where u is added as it is.
-        delta_function, gate: tables, and of which values.
+        gate: the function of the gate, and of which value.
         old, new: the state before and after, None where it begins with zero.
         y: the result.
     """
@@ -70,7 +74,7 @@ class ScanMatch:
     size: int
     u: int
     delta: Function
-    a: int
+    a: int | None
     b: int
     c: int
     drive: Factors | None
@@ -131,7 +135,7 @@ def _state_step(values: Values, number: int, op: Operator) -> StepMatch | None:
         if outer is None or keep is None:
             continue
         for turned, (decay, old) in ((False, keep[1].inputs), (True, keep[1].inputs[::-1])):
-            argument = _argument(values, decay, outer)
+            argument = _argument(values, decay, outer) or _columns(values, decay, outer)
             if argument is None or values.tensor(old).elements != values.tensor(new).elements:
                 continue
             output = _output(values, new, outer)
@@ -153,6 +157,7 @@ def _state_step(values: Values, number: int, op: Operator) -> StepMatch | None:
                 given=outer.factors,
                 update=Factors(number, swapped),
                 output=output.factors,
+                columns=argument.columns,
             )
     return None
 
@@ -213,12 +218,13 @@ def _part(values: Values, value: int) -> tuple[int, int] | None:
 
 @dataclass(frozen=True)
 class _Argument:
-    """delta * A, and the function that makes the decay of it."""
+    """delta * A, and the function that makes the decay of it; or functions of delta, and of it."""
 
     delta: int
-    a: int
-    function: Function
-    factors: Factors
+    a: int | None
+    function: Function | None
+    factors: Factors | None
+    columns: tuple[Function, ...] = ()
 
 
 def _argument(values: Values, decay: int, outer: _Outer) -> _Argument | None:
@@ -243,6 +249,21 @@ def _argument(values: Values, decay: int, outer: _Outer) -> _Argument | None:
         if part is not None and part[1] == outer.index:
             return _Argument(part[0], a, function, Factors(number, swapped))
     return None
+
+
+def _columns(values: Values, decay: int, outer: _Outer) -> _Argument | None:
+    """A decay whose columns are functions of one value with an element for each channel."""
+    columns = values.columns(decay, outer.channels)
+    if columns is None or len(columns) != outer.size:
+        return None
+    functions = tuple(values.function(column) for column in columns)
+    sources = {function.source for function in functions}
+    if len(sources) != 1 or not all(function.operators for function in functions):
+        return None
+    part = _part(values, sources.pop())
+    if part is None or part[1] != outer.index:
+        return None
+    return _Argument(part[0], None, None, None, functions)
 
 
 @dataclass(frozen=True)
@@ -319,11 +340,10 @@ def _scan(values: Values, steps: list[StepMatch]) -> ScanMatch | None:
     channels = values.tensor(last.new).elements // size
     if values.tensor(last.drive).elements != count * channels:
         return None
-    u, factors = _drive(values, last.drive, last.delta)
+    u, delta, factors = _drive(values, last)
     y = _joined(values, [step.y for step in steps])
     if y is None:
         return None
-    delta = values.function(last.delta)
     scan = ScanMatch(tuple(steps), channels, size, u, delta, last.a, last.b, last.c, factors, y)
     inner = values.descendants({step.new for step in steps})
     if inner & {u, scan.delta.source, scan.b, scan.c}:
@@ -331,18 +351,24 @@ def _scan(values: Values, steps: list[StepMatch]) -> ScanMatch | None:
     return _with_gate(values, _with_skip(values, scan), inner)
 
 
-def _drive(values: Values, value: int, delta: int) -> tuple[int, Factors | None]:
-    """u and the product delta * u; the value itself where it is no such product."""
+def _drive(values: Values, step: StepMatch) -> tuple[int, Function, Factors | None]:
+    """u, the function of delta, and the product of both; where there is none the value itself."""
+    value = step.drive
+    direct = values.function(step.delta)
     found = values.named(value, "MUL")
     if found is None:
-        return value, None
+        return value, direct, None
     number, op = found
-    bases = [values.alias(i) for i in op.inputs]
     sizes = {values.tensor(i).elements for i in op.inputs}
-    if delta not in bases or sizes != {values.tensor(value).elements}:
-        return value, None
-    swapped = bases[0] != delta
-    return bases[0 if swapped else 1], Factors(number, swapped)
+    if sizes != {values.tensor(value).elements}:
+        return value, direct, None
+    bases = [values.alias(i) for i in op.inputs]
+    for swapped, (s, u) in ((False, bases), (True, bases[::-1])):
+        if not step.columns and s == step.delta:
+            return u, direct, Factors(number, swapped)
+        if step.columns and (function := values.function(s)).source == direct.source:
+            return u, function, Factors(number, swapped)
+    return value, direct, None
 
 
 def _joined(values: Values, parts: list[int]) -> int | None:

@@ -195,6 +195,35 @@ class Values:
         kept = {self.final[variable] for variable in self.final}
         return bool(copies & (set(self.graph.outputs) | kept))
 
+    def columns(self, value: int, rows: int) -> list[int] | None:
+        """The values that joins put side by side as the columns of a value with `rows` rows."""
+        value = self.alias(value)
+        count = self.tensor(value).elements // rows
+        if count == 1:
+            return [value]
+        found = self.named(value, *JOINS)
+        order = None if found is None else self.joined(found[1])
+        if order is None or any(self.tensor(i).elements % rows for i in found[1].inputs):
+            return None
+        parts = [self.columns(i, rows) for i in found[1].inputs]
+        if None in parts:
+            return None
+        places, start = [], 0
+        for part in parts:
+            width = len(part)
+            block = start + np.arange(rows * width).reshape(rows, width)
+            places += [block[:, column] for column in range(width)]
+            start += rows * width
+        every = [column for part in parts for column in part]
+        table = order.reshape(rows, count)
+        result = []
+        for column in range(count):
+            place = next((i for i, p in enumerate(places) if (p == table[:, column]).all()), None)
+            if place is None:
+                return None
+            result.append(every[place])
+        return result
+
     def descendants(self, values: set[int]) -> set[int]:
         """All values that depend on some, those included."""
         found = set(values)
@@ -208,43 +237,47 @@ class Values:
         return found
 
     def function(self, value: int) -> Function:
-        """The longest chain of operators that makes a value of another one, each by itself."""
-        chain: list[Operator] = []
-        source = self.alias(value)
-        best = Function(source, (), tuple(range(-128, 128)))
-        while (step := self._element_step(source)) is not None:
-            source, operators = step
-            chain = [*operators, *chain]
-            result = chain[-1].outputs[0]
-            table = table_of(self.graph.tensors, chain, source, result)
-            if table is not None:
-                best = Function(source, tuple(chain), tuple(int(v) for v in table))
+        """The operators that make a value of another one, element by element: as many as can be.
+
+        They may branch and meet again, as long as all of it comes from one value in the end.
+        """
+        value = self.alias(value)
+        best = Function(value, (), tuple(range(-128, 128)))
+        chain: dict[int, Operator] = {}
+        leaves = {value}
+        while leaves:
+            # The value computed last cannot be needed by another leaf.
+            found = {i: self._pointwise(i) for i in leaves}
+            last = max(leaves, key=lambda i: -1 if found[i] is None else found[i][0])
+            if found[last] is None:
+                break
+            number, op, data = found[last]
+            chain[number] = op
+            leaves = leaves - {last} | set(data)
+            if len(leaves) == 1:
+                (source,) = leaves
+                operators = tuple(chain[i] for i in sorted(chain))
+                table = table_of(self.graph.tensors, operators, source, value)
+                if table is not None:
+                    best = Function(source, operators, tuple(int(v) for v in table))
         return best
 
-    def _element_step(self, value: int) -> tuple[int, list[Operator]] | None:
-        """The operator before a value if it works on each element alone, or two that meet."""
+    def _pointwise(self, value: int) -> tuple[int, Operator, tuple[int, ...]] | None:
+        """The operator that computes an int8 value element by element, its place, and of what."""
         found = self.operator(value)
         if found is None or self.tensor(value).dtype is not DType.INT8:
             return None
-        op = self._through(found[1])
-        if any(self.tensor(i).dtype is not DType.INT8 for i in op.inputs):
+        number, op = found[0], self._through(found[1])
+        if any(i < 0 or self.tensor(i).dtype is not DType.INT8 for i in op.inputs):
             return None
-        if op.name in UNARY and len(op.inputs) == 1:
-            return op.inputs[0], [op]
-        if op.name not in WITH_SCALAR:
-            return None
-        data = [i for i in op.inputs if not self._is_scalar(i)]
-        if len(data) == 1:
-            return data[0], [op]
-        for near, far in (data, data[::-1]) if len(data) == 2 else ():
-            if near == far:
-                return near, [op]
-            before = self.operator(far)
-            if before is not None and before[1].name in UNARY:
-                inner = self._through(before[1])
-                if inner.inputs == (near,):
-                    return near, [inner, op]
-        return None
+        data = tuple(i for i in op.inputs if not self._is_scalar(i))
+        known = op.name in UNARY if len(op.inputs) == 1 else op.name in WITH_SCALAR
+        alike = all(
+            self.tensor(i).elements == self.tensor(value).elements
+            and not self.tensor(i).is_constant
+            for i in data
+        )
+        return (number, op, data) if known and alike and data else None
 
     def _through(self, op: Operator) -> Operator:
         """The operator as it reads what lies behind copies."""

@@ -148,8 +148,10 @@ class _Wide:
         given = self.drive_scale * b.scale / self.state_scale
         output = self.state_scale * c.scale / self.sum_scale
         last = self.sum_scale * self.gate_scale / self.total.scale
-        argument, decay = (Product(), (0,) * ENTRIES)
-        if step.old is not None:
+        argument, decay = Product(), (0,) * (256 * match.size if match.a is None else ENTRIES)
+        if step.columns:
+            decay = self._columns(step)
+        elif step.old is not None:
             argument, decay = self._decay(step)
         return Step(
             argument=argument,
@@ -179,6 +181,16 @@ class _Wide:
         points = (np.arange(ENTRIES) * 128 - 32768 - zero_point) * scale
         decay = np.rint(self.evaluate(step.decay, points) * (LIMIT + 1))
         return argument, tuple(int(v) for v in decay.clip(-LIMIT - 1, LIMIT))
+
+    def _columns(self, step: StepMatch) -> tuple[int, ...]:
+        """The decay for each column and value of delta."""
+        given = self.values.function(step.delta)
+        x = self._real(given, self.values.tensor(given.source))
+        decay: tuple[int, ...] = ()
+        for column in step.columns:
+            real = np.rint(self.evaluate(column, x) * (LIMIT + 1)).clip(-LIMIT - 1, LIMIT)
+            decay += tuple(int(v) for v in real)
+        return decay
 
     def _skip(self) -> Product:
         match, u = self.match, self.u

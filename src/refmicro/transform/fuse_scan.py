@@ -20,6 +20,7 @@ import numpy as np
 from refmicro.errors import UnsupportedError
 from refmicro.model.graph import Model, Operator, OperatorCode
 from refmicro.ops.selective_scan import (
+    COLUMNS,
     DRIVEN,
     SKIP,
     SUM_SHIFT,
@@ -28,6 +29,7 @@ from refmicro.ops.selective_scan import (
     Scan,
     Step,
     Sum,
+    decay_entries,
     encode_options,
 )
 from refmicro.program import PreparedNode, prepare_model
@@ -195,6 +197,7 @@ class _Builder:
         match = self.match
         flags = SKIP if match.skip is not None else 0
         flags |= UNIT if match.total is not None and match.skip is None else 0
+        flags |= COLUMNS if match.a is None else 0
         return flags | (DRIVEN if match.drive is None else 0)
 
     def _start(self) -> int:
@@ -240,8 +243,10 @@ class _Builder:
         data = np.full(item.shape, item.zero_point, item.dtype.numpy).tobytes()
         return self.draft.add_tensor(dataclasses.replace(item, data=data))
 
-    def _shared_rows(self, a: int) -> int:
-        """A, as one row where all channels have the same."""
+    def _shared_rows(self, a: int | None) -> int:
+        """A, as one row where all channels have the same; -1 where there is none."""
+        if a is None:
+            return -1
         item = self.values.tensor(a)
         rows = item.array().reshape(-1, self.match.size)
         if len(rows) == 1 or not (rows == rows[0]).all():
@@ -266,19 +271,25 @@ class _Builder:
         if step.old is None:
             return Step(
                 argument=Product(),
-                decay=(0,) * 256,
+                decay=(0,) * decay_entries(8, self.flags(), match.size),
                 keep=Product(),
                 update=Sum(),
                 fresh=True,
                 **common,
             )
+        decay = self._columns(step) if step.decay is None else step.decay.table
         return Step(
             argument=self._product(step.argument),
-            decay=step.decay.table,
+            decay=decay,
             keep=self._product(step.keep),
             update=self._sum(step.update),
             **common,
         )
+
+    def _columns(self, step: StepMatch) -> tuple[int, ...]:
+        """The decay of each column for each value of the operator's input delta."""
+        given = self.values.function(step.delta).table
+        return tuple(column.table[value + 128] for column in step.columns for value in given)
 
     def _data(self, factors: Factors) -> Any:
         return self.nodes[factors.operator].data

@@ -104,6 +104,7 @@ constexpr int32_t kHasGate = 2;
 constexpr int32_t kDriven = 4;  // u takes the place of the product of delta and u
 constexpr int32_t kUnit = 8;    // u is added without a factor
 constexpr int32_t kSerial = 16;  // one invocation is one step, input kStep says which
+constexpr int32_t kColumns = 32;  // the decay is a table of delta for each n, there is no A
 constexpr int32_t kFresh = 1;
 constexpr int32_t kSizeLimit = 1 << 16;
 constexpr int kSumShift = 20;
@@ -166,8 +167,9 @@ int32_t Add(const Sum& s, int32_t a, int32_t b) {
   return Clamp(Rescale(left + right, s.multiplier, s.shift) + s.output_offset, s.low, s.high);
 }
 
-int32_t TableBytes(int32_t state_bits) {
-  return state_bits == 8 ? 256 : (2 * kDecayEntries16 + 3) / 4 * 4;
+int32_t DecayBytes(const Header& h) {
+  if (h.flags & kColumns) return 256 * h.size * (h.state_bits / 8);
+  return h.state_bits == 8 ? 256 : (2 * kDecayEntries16 + 3) / 4 * 4;
 }
 
 // The options, seen as records where they lie.
@@ -215,7 +217,7 @@ class Options {
  private:
   static bool InRange(int32_t value) { return value > 0 && value < kSizeLimit; }
   int32_t SetBytes() const {
-    return static_cast<int32_t>(sizeof(Step)) + TableBytes(header().state_bits);
+    return static_cast<int32_t>(sizeof(Step)) + DecayBytes(header());
   }
   const uint8_t* const start_;
 };
@@ -232,13 +234,15 @@ struct Tensors {
 void ScanChannel(const Options& options, const Tensors& x, int32_t channel, const int8_t* h,
                  int8_t* new_h) {
   const Header& header = options.header();
-  const int8_t* const a = x.a + channel * x.a_stride;
+  const bool columns = header.flags & kColumns;
+  const int8_t* const a = columns ? nullptr : x.a + channel * x.a_stride;
   for (int32_t t = 0; t < options.StepsAtOnce(); ++t) {
     const Step& step = options.step(x.first + t);
     const int8_t* const decay = Options::DecayTable<int8_t>(step);
     const int32_t place = t * header.channels + channel;
     const int32_t u = x.u[place];
-    const int32_t s = options.DeltaTable<int8_t>()[x.delta[place] + 128];
+    const int32_t index = x.delta[place] + 128;
+    const int32_t s = options.DeltaTable<int8_t>()[index];
     const int32_t drive = (header.flags & kDriven) ? u : Multiply(step.drive, s, u);
     const int8_t* const b = x.b + t * header.size;
     const int8_t* const c = x.c + t * header.size;
@@ -246,8 +250,9 @@ void ScanChannel(const Options& options, const Tensors& x, int32_t channel, cons
     for (int32_t n = 0; n < header.size; ++n) {
       int32_t value = Multiply(step.input, drive, b[n]);
       if (!(step.flags & kFresh)) {
-        const int32_t argument = Multiply(step.argument, s, a[n]);
-        value = Add(step.update, Multiply(step.keep, decay[argument + 128], h[n]), value);
+        const int32_t entry =
+            columns ? n * 256 + index : Multiply(step.argument, s, a[n]) + 128;
+        value = Add(step.update, Multiply(step.keep, decay[entry], h[n]), value);
       }
       new_h[n] = static_cast<int8_t>(value);
       sum += (value + step.output.a_offset) * (c[n] + step.output.b_offset);
@@ -270,13 +275,15 @@ void ScanChannel(const Options& options, const Tensors& x, int32_t channel, cons
 void ScanChannel(const Options& options, const Tensors& x, int32_t channel, const int16_t* h,
                  int16_t* new_h) {
   const Header& header = options.header();
-  const int8_t* const a = x.a + channel * x.a_stride;
+  const bool columns = header.flags & kColumns;
+  const int8_t* const a = columns ? nullptr : x.a + channel * x.a_stride;
   for (int32_t t = 0; t < options.StepsAtOnce(); ++t) {
     const Step& step = options.step(x.first + t);
     const int16_t* const decay = Options::DecayTable<int16_t>(step);
     const int32_t place = t * header.channels + channel;
     const int32_t u = x.u[place];
-    const int32_t s = options.DeltaTable<int16_t>()[x.delta[place] + 128];
+    const int32_t index = x.delta[place] + 128;
+    const int32_t s = options.DeltaTable<int16_t>()[index];
     const int32_t drive = (header.flags & kDriven) ? u : Multiply(step.drive, s, u);
     const int8_t* const b = x.b + t * header.size;
     const int8_t* const c = x.c + t * header.size;
@@ -284,10 +291,15 @@ void ScanChannel(const Options& options, const Tensors& x, int32_t channel, cons
     for (int32_t n = 0; n < header.size; ++n) {
       int32_t value = Multiply(step.input, drive, b[n]);
       if (!(step.flags & kFresh)) {
-        const int32_t argument = Multiply(step.argument, s, a[n]) + 32768;
-        const int32_t low = decay[argument >> 7];
-        const int32_t rise = decay[(argument >> 7) + 1] - low;
-        const int32_t kept = low + ((rise * (argument & 127) + 64) >> 7);
+        int32_t kept;
+        if (columns) {
+          kept = decay[n * 256 + index];
+        } else {
+          const int32_t argument = Multiply(step.argument, s, a[n]) + 32768;
+          const int32_t low = decay[argument >> 7];
+          const int32_t rise = decay[(argument >> 7) + 1] - low;
+          kept = low + ((rise * (argument & 127) + 64) >> 7);
+        }
         value = Clamp(((h[n] * kept + 16384) >> 15) + value, -32768, 32767);
       }
       new_h[n] = static_cast<int16_t>(value);
@@ -348,8 +360,11 @@ bool InputsFit(const TfLiteContext* context, const TfLiteNode* node, const Optio
       !Holds(GetEvalInput(context, node, kDelta), kTfLiteInt8, sequence) ||
       !Holds(GetEvalInput(context, node, kB), kTfLiteInt8, rows) ||
       !Holds(GetEvalInput(context, node, kC), kTfLiteInt8, rows) ||
-      !Holds(GetEvalOutput(context, node, kY), kTfLiteInt8, sequence) ||
-      !(Holds(a, kTfLiteInt8, h.size) || Holds(a, kTfLiteInt8, state))) {
+      !Holds(GetEvalOutput(context, node, kY), kTfLiteInt8, sequence)) {
+    return false;
+  }
+  if ((h.flags & kColumns) ? a != nullptr
+                           : !(Holds(a, kTfLiteInt8, h.size) || Holds(a, kTfLiteInt8, state))) {
     return false;
   }
   const TfLiteEvalTensor* const skip = GetEvalInput(context, node, kSkip);
@@ -401,8 +416,8 @@ void Invoke(TfLiteContext* context, TfLiteNode* node, const Options& options, co
 TfLiteStatus Invoke(TfLiteContext* context, TfLiteNode* node) {
   const Options options(node);
   const Header& h = options.header();
-  const int64_t a_elements = Elements(GetEvalInput(context, node, kA));
-  const bool shared_a = a_elements == h.size;
+  const TfLiteEvalTensor* const a = GetEvalInput(context, node, kA);
+  const bool shared_a = a != nullptr && Elements(a) == h.size;
   const int32_t first =
       (h.flags & kSerial) ? Clamp(*Data<int32_t>(context, node, kStep), 0, h.steps - 1) : 0;
   const Tensors x = {Data<int8_t>(context, node, kU),
