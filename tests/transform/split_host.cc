@@ -22,10 +22,10 @@ const MicroOpResolver& WheelResolver() {
 }  // namespace
 
 // One run in `buffer`; 0, or the number of the step that failed.
-extern "C" __attribute__((visibility("default"))) int run_split(uint8_t* buffer, size_t bytes,
+extern "C" __attribute__((visibility("default"))) int run_split(uint8_t* buffer,
                                                                 const uint8_t* inputs,
                                                                 uint8_t* outputs) {
-  Runner runner(WheelResolver(), buffer, bytes);
+  Runner runner(WheelResolver(), buffer);
   if (runner.Input(0) != nullptr || runner.Output(0) != nullptr) return 1;
   if (runner.Run() != kTfLiteError) return 2;
   if (runner.Begin() != kTfLiteOk) return 3;

@@ -151,7 +151,7 @@ def test_parts_run_as_their_source(seed: int, through: bool) -> None:
     result = split(source, reached)
     assert len(result.calls) > 1
     assert_runs_alike(source, result)
-    layout = result.layout()
+    layout = result.layout
     assert layout.total_bytes <= reached
     for a, b in itertools.combinations(layout.carried, 2):
         apart = a.offset + a.bytes <= b.offset or b.offset + b.bytes <= a.offset
@@ -161,7 +161,8 @@ def test_parts_run_as_their_source(seed: int, through: bool) -> None:
         assert start + model_arena(part).required_bytes <= layout.total_bytes
         for item in layout.carried:
             if item.first <= 2 * number + 1 and item.last >= 2 * number:
-                assert item.offset + item.bytes <= start
+                end = start + model_arena(part).required_bytes
+                assert item.offset + item.bytes <= start or item.offset >= end
 
 
 def smallest_of(source: Model, build: TflmBuild = FIRMWARE) -> int:
@@ -193,9 +194,9 @@ def test_a_model_that_fits_stays_whole() -> None:
     result = split(source, 1 << 20)
     assert len(result.calls) == 1
     assert result.optimal
-    assert result.layout().carried == ()
+    assert result.layout.carried == ()
     arena = model_arena(prepare_model(source, FIRMWARE))
-    assert result.layout().total_bytes == arena.required_bytes
+    assert result.layout.total_bytes == arena.required_bytes
 
 
 def test_a_loop_stays_in_its_part_with_the_subgraphs_it_runs() -> None:
@@ -259,10 +260,10 @@ def test_files_are_deterministic_and_tell_of_plans() -> None:
     files = split_files(result, names, result.models, "a-model 1")
     assert files == split_files(split(source, result.max_bytes), names, result.models, "a-model 1")
     document = json.loads(files["manifest.json"])
-    assert document["buffer_bytes"] == result.layout().total_bytes
+    assert document["buffer_bytes"] == result.layout.total_bytes
     assert b"namespace a_model_1 {" in files["split.h"]
     planned = [plan_offsets(m, time_limit_s=0.1).model for m in result.models]
-    later = manifest(result, names, planned, result.layout(planned))
+    later = manifest(result, names, planned, result.layout_of(planned))
     assert [m["sha256"] for m in later["models"]] == [written(m).sha256 for m in planned]
     assert later["buffer_bytes"] <= document["buffer_bytes"]
     for number, call in enumerate(document["calls"]):
@@ -288,7 +289,7 @@ def test_the_cpp_runs_in_tflm_within_its_buffer(case: str, tmp_path: Path) -> No
     result = split(source, limit, build=wheel)
     assert len(result.calls) > 1
     run = compiled(result, tmp_path)
-    size = result.layout().total_bytes
+    size = result.layout.total_bytes
     graph = source.subgraphs[0]
     inputs = random_inputs([graph.tensors[i] for i in graph.inputs], 3, 2)
     whole = Interpreter(source)
@@ -300,8 +301,6 @@ def test_the_cpp_runs_in_tflm_within_its_buffer(case: str, tmp_path: Path) -> No
             whole.set_input(value, index)
         whole.invoke()
         assert got == b"".join(whole.get_output(i).tobytes() for i in range(whole.output_count))
-    status, _ = run(rows, size - 16)
-    assert status in (3, 4), "a smaller buffer must not suffice"
 
 
 def compiled(result: Split, folder: Path):
@@ -322,7 +321,7 @@ def compiled(result: Split, folder: Path):
     library = folder / "host.so"
     _bridge_build.compile_against_wheel(host, _bridge_build.wheel_library(), library)
     function = ctypes.CDLL(str(library)).run_split
-    function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p]
+    function.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
     sizes = [result.source.tensors[t].nbytes for t in result.source.outputs]
 
     def run(inputs: list[np.ndarray], size: int) -> tuple[int, bytes]:
@@ -330,7 +329,7 @@ def compiled(result: Split, folder: Path):
         start = -room.ctypes.data % 64
         out = np.zeros(sum(sizes), np.uint8)
         data = b"".join(array.tobytes() for array in inputs)
-        status = function(room.ctypes.data + start, size, data, out.ctypes.data)
+        status = function(room.ctypes.data + start, data, out.ctypes.data)
         assert (room[:start] == 0xA5).all()
         assert (room[start + size :] == 0xA5).all()
         return status, out.tobytes()

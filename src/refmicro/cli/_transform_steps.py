@@ -196,13 +196,14 @@ def _apply_split(stage: Stage, args: argparse.Namespace, progress: Progress) -> 
         time_limit_s=args.time_limit,
         progress=progress,
     )
-    layout = result.layout()
+    layout = result.layout
     names = [f"part_{number:02}" for number in range(len(result.models))]
     facts = {
         "transform": "split",
         "max_bytes": limit,
         "buffer_bytes": layout.total_bytes,
-        "most_carried_bytes": max(layout.starts),
+        "lower_bound_bytes": layout.lower_bound_bytes,
+        "most_carried_bytes": layout.carried_bytes,
         "calls": len(result.calls),
         "models": len(result.models),
         "optimal": result.optimal,

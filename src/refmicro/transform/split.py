@@ -15,6 +15,7 @@ A model with state is refused: nothing in an arena outlasts the next part.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import time
 from collections.abc import Callable, Sequence
@@ -82,9 +83,14 @@ class Split:
     build: TflmBuild
     optimal: bool
 
-    def layout(self, models: Sequence[Model] | None = None) -> Layout:
-        """Where carried values and arenas lie; `models` where they have been planned since."""
-        required = [_required_bytes(model, self.build) for model in models or self.models]
+    @functools.cached_property
+    def layout(self) -> Layout:
+        """Where carried values and arenas lie."""
+        return self.layout_of(self.models)
+
+    def layout_of(self, models: Sequence[Model]) -> Layout:
+        """The same with other models, where the parts have been planned since."""
+        required = [_required_bytes(model, self.build) for model in models]
         return lay_out(
             carried_values(self.source, self.calls), [required[c.model] for c in self.calls]
         )
@@ -118,14 +124,15 @@ def split(
     limit = max_bytes
     while (found := cutter.fewest(limit)) is not None:
         result = _assembled(program, found, max_bytes)
-        total = result.layout().total_bytes
+        total = result.layout.total_bytes
         if total <= max_bytes:
-            return dataclasses.replace(result, optimal=found.optimal and limit == max_bytes)
-        # Places of carried values had to leave gaps: leave room for them.
+            proven = limit == max_bytes and total == result.layout.lower_bound_bytes
+            return result if proven else dataclasses.replace(result, optimal=False)
+        # The layout had to leave gaps: leave room for them.
         limit -= total - max_bytes
     smallest = cutter.smallest()
     result = dataclasses.replace(_assembled(program, smallest, max_bytes), optimal=False)
-    total = result.layout().total_bytes
+    total = result.layout.total_bytes
     if total <= max_bytes:
         return result
     raise _over_budget(max_bytes, total, smallest.optimal and total == cutter.cost(smallest.path))

@@ -40,7 +40,7 @@ def split_files(
     Raises:
         OverBudgetError: if what was done to the parts since made them too large.
     """
-    layout = result.layout(models)
+    layout = result.layout if tuple(models) == result.models else result.layout_of(models)
     if layout.total_bytes > result.max_bytes:
         raise OverBudgetError(
             f"parts and what they carry must keep within {result.max_bytes:,} bytes: they take "
@@ -80,7 +80,7 @@ def manifest(
         "max_bytes": result.max_bytes,
         "buffer_bytes": layout.total_bytes,
         "largest_arena_bytes": max(call["arena_required_bytes"] for call in calls),
-        "most_carried_bytes": max(layout.starts),
+        "most_carried_bytes": layout.carried_bytes,
         "optimal": result.optimal,
         "operators": sorted(
             {op.name for model in models for graph in model.subgraphs for op in graph.operators}
@@ -234,9 +234,8 @@ constexpr size_t kOutputBytes[kOutputCount + 1] = {{{output_bytes}0}};
 
 class Runner {{
  public:
-  Runner(const MicroOpResolver& resolver, uint8_t* buffer,
-         size_t buffer_bytes = kBufferBytes)
-      : resolver_(resolver), buffer_(buffer), buffer_bytes_(buffer_bytes) {{}}
+  Runner(const MicroOpResolver& resolver, uint8_t* buffer)
+      : resolver_(resolver), buffer_(buffer) {{}}
   ~Runner() {{ Close(); }}
   Runner(const Runner&) = delete;
   Runner& operator=(const Runner&) = delete;
@@ -256,7 +255,6 @@ class Runner {{
 
   const MicroOpResolver& resolver_;
   uint8_t* const buffer_;
-  const size_t buffer_bytes_;
   int call_ = -1;
   bool done_ = false;
   MicroInterpreter* interpreter_ = nullptr;
@@ -289,10 +287,11 @@ struct Copy {{
   size_t bytes;
 }};
 
-// One run of a part: where its arena begins, and ranges of kCopies.
+// One run of a part: where its arena is, and ranges of kCopies.
 struct Call {{
   const unsigned char* model;
   size_t arena_offset;
+  size_t arena_bytes;
   int inputs_begin, inputs_end;
   int outputs_begin, outputs_end;
 }};
@@ -332,10 +331,9 @@ void Runner::Close() {{
 TfLiteStatus Runner::Open(int call) {{
   Close();
   const Call& next = kCalls[call];
-  if (buffer_bytes_ < next.arena_offset) return kTfLiteError;
   interpreter_ = new (storage_) MicroInterpreter(
       GetModel(next.model), resolver_, buffer_ + next.arena_offset,
-      buffer_bytes_ - next.arena_offset);
+      next.arena_bytes);
   call_ = call;
   return interpreter_->AllocateTensors();
 }}
@@ -415,7 +413,8 @@ def _source(document: dict[str, Any], space: str) -> str:
 
     for call in document["calls"]:
         ranges = f"{enter(call['inputs'])}, {enter(call['outputs'])}"
-        calls.append(f"    {{{_array(call['model'])}, {call['arena_offset_bytes']}, {ranges}}},")
+        arena = f"{call['arena_offset_bytes']}, {call['arena_required_bytes']}"
+        calls.append(f"    {{{_array(call['model'])}, {arena}, {ranges}}},")
     names = [_array(model["name"]) for model in document["models"]]
     return _SOURCE.format(
         space=space,
