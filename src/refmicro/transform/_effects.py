@@ -76,6 +76,9 @@ class _Effects:
         if op.name in RESOURCE_OPERATORS:
             cell = ("resource", self._names[graph][op.inputs[0]]) if self._named else "resources"
             yield Touch(cell, op.name == "ASSIGN_VARIABLE")
+            if not self._named:
+                # A constant id counts variables that must be there by then.
+                yield Touch("handles", False)
         if op.name == "VAR_HANDLE":
             # TFLM numbers variables in this order.
             yield Touch("handles", True)
