@@ -250,6 +250,23 @@ def test_a_thousand_operators_take_seconds() -> None:
     assert time.monotonic() - start < 60
 
 
+def test_of_many_cuts_those_that_carry_least_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = random_model(11, 30)
+    flow = Flow.of(prepare_model(source, FIRMWARE).model.subgraphs[0]).thinned(6)
+    cuts = [cut for cut, allowed in enumerate(flow.allowed) if allowed]
+    assert len(cuts) == 8
+    assert flow.carried_bytes[cuts[1]] == min(flow.carried_bytes[1:6])
+    free = smallest_of(source)
+    monkeypatch.setattr("refmicro.transform.split.MAX_CUTS", 6)
+    result = split(source, smallest_of(source))
+    assert result.layout.total_bytes >= free
+    assert not result.optimal
+    assert {call.operators[0] for call in result.calls} <= set(cuts)
+    assert_runs_alike(source, result)
+
+
 # Files
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from refmicro.memory.abi import BUFFER_ALIGNMENT_BYTES, align
 from refmicro.transform._packing import Item, live_bound, pack
 
-TIME_LIMIT_S = 5.0
+TIME_LIMIT_S = 3.0
 """For one layout."""
 
 

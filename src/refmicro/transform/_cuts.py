@@ -9,6 +9,7 @@ what it finds, and searches again until all of the answer is measured: then noth
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import time
 from collections import Counter
@@ -90,6 +91,17 @@ class Flow:
         carried = list(itertools.accumulate(change[: count + 1]))
         carried[0] = carried[count] = through
         return Flow(graph, makers, last, carried, allowed)
+
+    def thinned(self, cuts: int) -> Flow:
+        """The flow with at most so many cuts besides the ends, where the least is carried."""
+        count = len(self.graph.operators)
+        allowed = [False] * (count + 1)
+        allowed[0] = allowed[count] = True
+        for group in np.array_split(np.arange(1, count), cuts):
+            possible = [int(cut) for cut in group if self.allowed[cut]]
+            if possible:
+                allowed[min(possible, key=self.carried_bytes.__getitem__)] = True
+        return dataclasses.replace(self, allowed=allowed)
 
     def outlives(self, tensor: int, end: int) -> bool:
         """Whether a value is needed by operators from `end` on or by the caller."""

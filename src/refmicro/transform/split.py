@@ -46,6 +46,9 @@ from refmicro.transform._draft import Draft
 from refmicro.transform.proof import Open, Progress
 from refmicro.types import TflmBuild
 
+MAX_CUTS = 1000
+"""Of longer models only so many cuts are looked at, and nothing is proven of the others."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -130,12 +133,27 @@ def split(
             return result if proven else dataclasses.replace(result, optimal=False)
         # The layout had to leave gaps: leave room for them.
         limit -= total - max_bytes
-    smallest = cutter.smallest()
-    result = dataclasses.replace(_assembled(program, smallest, max_bytes), optimal=False)
-    total = result.layout.total_bytes
-    if total <= max_bytes:
+    result, proven = _smallest(program, cutter, max_bytes)
+    if result.layout.total_bytes <= max_bytes:
         return result
-    raise _over_budget(max_bytes, total, smallest.optimal and total == cutter.cost(smallest.path))
+    raise _over_budget(max_bytes, result.layout.total_bytes, proven)
+
+
+def _smallest(program: Program, cutter: _Cutter, max_bytes: int) -> tuple[Split, bool]:
+    """The smallest buffer that was found, and whether no cuts have a smaller one.
+
+    Where the lowest cuts leave gaps in the layout, fewer parts may leave smaller ones.
+    """
+    lowest = cutter.smallest()
+    best = dataclasses.replace(_assembled(program, lowest, max_bytes), optimal=False)
+    bound = cutter.cost(lowest.path)
+    gap = best.layout.total_bytes - bound
+    for share in (3, 2, 1) if gap else ():
+        found = cutter.fewest(bound + gap * share // 4)
+        if found is not None:
+            other = dataclasses.replace(_assembled(program, found, max_bytes), optimal=False)
+            best = min(best, other, key=lambda item: item.layout.total_bytes)
+    return best, lowest.optimal and not gap
 
 
 def _over_budget(max_bytes: int, reached_bytes: int, proven: bool) -> OverBudgetError:
@@ -173,8 +191,10 @@ class _Cutter:
 
     def __init__(self, program: Program, time_limit_s: float, progress: Progress) -> None:
         self._program = program
-        self._flow = Flow.of(program.model.subgraphs[0])
-        self._count = len(self._flow.graph.operators)
+        flow = Flow.of(program.model.subgraphs[0])
+        self._count = len(flow.graph.operators)
+        self._all_cuts = self._count <= MAX_CUTS
+        self._flow = flow if self._all_cuts else flow.thinned(MAX_CUTS)
         self._time_limit_s = time_limit_s
         self._progress = progress
         self._required: dict[Segment, int] = {}
@@ -201,7 +221,10 @@ class _Cutter:
     def _settle(
         self, costs: Costs, find: Callable[[Costs], Path | None], key: Callable[[Path], float]
     ) -> Settled | None:
-        return settle(costs, find, key, time.monotonic() + self._time_limit_s)
+        found = settle(costs, find, key, time.monotonic() + self._time_limit_s)
+        if found is None or self._all_cuts:
+            return found
+        return Settled(found.path, False)
 
     def fewest(self, limit_bytes: int) -> Settled | None:
         """The fewest parts within the limit, and of these cuts the lowest."""
