@@ -5,9 +5,11 @@
 // where the model is: the operator has no data of its own in the arena. Where it has a state tensor
 // it needs no scratch buffer either, because each channel is finished before the next one begins.
 //
-// Use: compile this file with the firmware and add the operator to its resolver,
+// Use: compile this file with the firmware, declare its only function, and add the operator to the
+// resolver,
 //
-//     resolver.AddCustom("SELECTIVE_SCAN", refmicro::Register_SELECTIVE_SCAN());
+//     const TFLMRegistration* Register_SELECTIVE_SCAN();
+//     resolver.AddCustom("SELECTIVE_SCAN", Register_SELECTIVE_SCAN());
 //
 // The model must lie at an address that is a multiple of 4 (TFLM asks for 16), on a little-endian
 // machine. Element i of y is written after element i of u, delta and z was read for the last time,
@@ -440,7 +442,7 @@ TfLiteStatus Invoke(TfLiteContext* context, TfLiteNode* node) {
 
 }  // namespace
 
-const TFLMRegistration* Register_SELECTIVE_SCAN() {
+const TFLMRegistration* SelectiveScan() {
   static const TFLMRegistration registration = {nullptr, nullptr, Prepare, Invoke,
                                                 nullptr, 32,      "SELECTIVE_SCAN"};
   return &registration;
@@ -448,8 +450,12 @@ const TFLMRegistration* Register_SELECTIVE_SCAN() {
 
 }  // namespace refmicro
 
+auto Register_SELECTIVE_SCAN() -> decltype(refmicro::SelectiveScan()) {
+  return refmicro::SelectiveScan();
+}
+
 #ifdef REFMICRO_BRIDGE
 extern "C" __attribute__((visibility("default"))) const void* RefmicroSelectiveScan() {
-  return refmicro::Register_SELECTIVE_SCAN();
+  return Register_SELECTIVE_SCAN();
 }
 #endif  // REFMICRO_BRIDGE
