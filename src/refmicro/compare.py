@@ -17,7 +17,7 @@ from refmicro import bridge
 from refmicro.errors import InvalidModelError, UnsupportedError
 from refmicro.interpreter import Interpreter
 from refmicro.memory.arena import Arena, model_arena
-from refmicro.model.graph import Model
+from refmicro.model.graph import OFFLINE_PLAN_METADATA, Model
 from refmicro.program import (
     Program,
     default_resource_variables,
@@ -126,7 +126,7 @@ def check_model(
     graph = model.subgraphs[0]
     inputs = random_inputs([graph.tensors[i] for i in graph.inputs], count, seed)
     rows = [[array[row] for array in inputs] for row in range(min(count, FILL_VECTORS))]
-    tally = _Tally(interpreter.program, _unwritten(model.source, options, rows))
+    tally = _Tally(interpreter.program, _unwritten(model, options, rows))
     passes = (False, True) if has_state(interpreter.program) else (False,)
     total = count * len(passes)
     with bridge.IsolatedOracle(model.source, trace=True, recording=True, **options) as oracle:
@@ -167,12 +167,19 @@ Masks = dict[tuple[int, int], np.ndarray]
 """By subgraph and tensor: True for each element that TFLM never writes."""
 
 
-def _unwritten(data: bytes, options: dict[str, Any], rows: Sequence[Sequence[np.ndarray]]) -> Masks:
+def _unwritten(
+    model: Model, options: dict[str, Any], rows: Sequence[Sequence[np.ndarray]]
+) -> Masks:
     """Elements that depend on what lay in their place before TFLM computed the tensor.
 
     TFLM runs twice with outputs filled beforehand, each time with another byte; an element on which
-    the two runs disagree has no value, and neither has what is computed from it.
+    the two runs disagree has no value, and neither has what is computed from it. An offline plan
+    may put state into an output's place (CIRCULAR_BUFFER keeps its frames there), which must not
+    be filled; such models have no exceptions.
     """
+    if model.metadata_value(OFFLINE_PLAN_METADATA) is not None:
+        return {}
+    data = model.source
     traces = []
     for fill in FILLS:
         with bridge.IsolatedOracle(data, trace=True, output_fill=fill, **options) as oracle:
