@@ -228,6 +228,18 @@ def test_graph_outputs_variables_and_other_sizes_are_left_alone() -> None:
     assert rules(made) == {(0, 2)}  # x under y; not the variable, not y under a wider one
 
 
+def test_outputs_of_the_graph_do_not_die_with_its_last_operator() -> None:
+    """The clock ends there, but the caller reads them."""
+    x, y, z = act(I8), act(I8), act(I8)
+    made = model(subgraph([x], [y, z], [op("RELU", [x], [y]), op("RELU6", [y], [z])]))
+    assert rules(made) == {(0, 1)}
+    inner = act(I8)
+    kept = model(
+        subgraph([x], [x, z], [op("RELU", [x], [inner]), op("ADD", [x, inner], [z], PLAIN)])
+    )
+    assert rules(kept) == {(1, 2)}
+
+
 def test_only_the_declared_inputs_of_an_operator_of_ours() -> None:
     assert {slot for slot, _ in OWN_SLOTS["SELECTIVE_SCAN"]} == {0, 1, 6, 7}
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from refmicro.memory.arena import Arena, model_arena
 from refmicro.memory.offline_plan import offline_plan, with_offline_plan
@@ -187,6 +190,52 @@ def test_both_kernel_libraries() -> None:
     before, after = arena_of(source, build), arena_of(result.model, build)
     assert after.required_bytes <= before.required_bytes
     assert prove_equal(source, written(result.model), count=2).equal
+
+
+@st.composite
+def networks(draw: Callable) -> Model:
+    """Element-wise operators, reshapes and joins in any shape of graph, with any outputs."""
+    flat, square = (16,), (4, 4)
+    x = i8(*square)
+    tensors, ops = [x], []
+    for _ in range(draw(st.integers(1, 9))):
+        one = tensors[draw(st.integers(max(0, len(tensors) - 4), len(tensors) - 1))]
+        kind = draw(st.sampled_from(["RELU", "RESHAPE", "RESHAPE", "MUL", "ADD", "MEAN"]))
+        if kind == "RELU":
+            y = i8(*one.shape)
+            ops.append(op("RELU", [one], [y]))
+        elif kind == "RESHAPE":
+            y = i8(*(flat if one.shape == square else square))
+            shape = tensor(DType.INT32, (len(y.shape),), data=np.array(y.shape))
+            ops.append(op("RESHAPE", [one, shape], [y], {"new_shape": y.shape}))
+        elif kind == "MEAN":
+            y = i8(1, *one.shape[1:])
+            axis = tensor(DType.INT32, (1,), data=np.array([0]))
+            ops.append(op("MEAN", [one, axis], [y], {"keep_dims": True}, "ReducerOptions"))
+            wide, ones = i8(*one.shape), i8(*one.shape, data=np.ones(one.shape))
+            ops.append(op("MUL", [y, ones], [wide], PLAIN))
+            y = wide
+        else:
+            same = [t for t in tensors if t.shape == one.shape]
+            other = same[draw(st.integers(0, len(same) - 1))]
+            y = i8(*one.shape)
+            ops.append(op(kind, [one, other], [y], PLAIN))
+        tensors.append(y)
+    chosen = draw(st.sets(st.integers(1, len(tensors) - 1), max_size=3))
+    outputs = [tensors[i] for i in sorted(chosen | {len(tensors) - 1})]
+    return model(subgraph([x], outputs, ops))
+
+
+@pytest.mark.oracle
+@given(networks())
+def test_any_network(source: Model) -> None:
+    """Ordered and planned: smaller or equal, at the bound, and the same bytes."""
+    ordered = reorder(source, in_place=True).model
+    result = plan_offsets(ordered)
+    assert result.optimal
+    assert arena_of(result.model).required_bytes <= arena_of(source).required_bytes
+    proof = prove_equal(written(source), written(result.model), count=5)
+    assert proof.equal, (proof.first, proof.faults)
 
 
 def test_a_copy_of_a_model_gets_the_same_plan() -> None:

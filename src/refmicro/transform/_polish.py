@@ -42,13 +42,16 @@ def buffers_of(problem: Problem, order: Sequence[int]) -> list[Item]:
         uses = [place[reader] for reader in value.readers]
         last.append(end if value.stays else max([first[-1], *uses]))
     home = list(range(len(problem.values)))
+    kept = {i for i, value in enumerate(problem.values) if value.stays}
     for step, index in enumerate(order, 1):
         for output, inputs in overwritten(problem.tasks[index]).items():
-            dying = [home[i] for i in inputs if last[home[i]] == step]
+            dying = [home[i] for i in inputs if last[home[i]] == step and home[i] not in kept]
             if dying:
                 buffer = min(dying, key=lambda i: (first[i], i))
                 home[output] = buffer
                 last[buffer] = last[output]
+                if output in kept:
+                    kept.add(buffer)
     items = [
         Item(problem.values[i].size_bytes, first[i], last[i])
         for i, buffer in enumerate(home)

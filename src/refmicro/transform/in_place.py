@@ -92,18 +92,21 @@ class InPlacePair(NamedTuple):
 def in_place_pairs(program: Program, clock: Lifetimes) -> list[InPlacePair]:
     """All pairs of a program that may lie at one offset, in execution order.
 
-    Views that chain up count as pairs of one another. The order of operators decides which input
+    All views of one tensor count as pairs of one another. The order of operators decides which input
     dies where, so the pairs hold for this program alone.
     """
     pairs = []
-    for graph in range(len(program.nodes)):
+    for graph, subgraph in enumerate(program.model.subgraphs):
+        # The clock ends with the last operator, where outputs of the graph seem to die.
+        outputs = set(subgraph.outputs)
         views: dict[int, list[int]] = {}
         for pair in like_pairs(program, graph):
             if pair.is_view:
-                same = [*views.get(pair.input, ()), pair.input]
-                views[pair.output] = same
+                same = views.setdefault(pair.input, [pair.input])
                 pairs += [pair._replace(input=tensor) for tensor in same]
-            elif _dies(clock, pair):
+                same.append(pair.output)
+                views[pair.output] = same
+            elif pair.input not in outputs and _dies(clock, pair):
                 pairs.append(pair)
     return pairs
 

@@ -166,7 +166,8 @@ def _layout(program: Program, arena: Arena, in_place: bool, *, with_variables: b
                 groups[graph, index] = [size, tensor.first_time_used, tensor.last_time_used]
     home = {place: place for place in groups}
     if in_place:
-        _share(in_place_pairs(program, arena.lifetimes), groups, home, online)
+        keep = {(g, i) for g, graph in enumerate(program.model.subgraphs) for i in graph.outputs}
+        _share(in_place_pairs(program, arena.lifetimes), groups, home, online, keep)
     shared = len(home) - len(groups)
     variables = {
         (0, index): tensor
@@ -194,11 +195,14 @@ def _share(
     groups: dict[Place, list[int]],
     home: dict[Place, Place],
     online: set[Place],
+    keep: set[Place],
 ) -> None:
     """Put outputs into the buffers of inputs, the one that was there first where two would do.
 
-    The whole buffer must be free for the output: all tensors in it are dead but views of it.
+    The whole buffer must be free for the output: all tensors in it are dead, unless the output is a
+    view of them, and none is an output of its graph, which are `keep`.
     """
+    kept = set(keep)
     by_output: dict[Place, list[InPlacePair]] = {}
     for pair in pairs:
         by_output.setdefault((pair.subgraph, pair.output), []).append(pair)
@@ -207,7 +211,7 @@ def _share(
         choices = []
         for pair in found:
             root = home[graph, pair.input]
-            free = pair.is_view or groups[root][2] == groups[output][1]
+            free = pair.is_view or (groups[root][2] == groups[output][1] and root not in kept)
             if free and not {root, output, (graph, pair.input)} & online:
                 choices.append((groups[root][1], root))
         if choices:
@@ -216,6 +220,8 @@ def _share(
             groups[root][1] = min(groups[root][1], first)
             groups[root][2] = max(groups[root][2], last)
             home[output] = root
+            if output in kept:
+                kept.add(root)
 
 
 def _tensors_to_leave(model: Model) -> set[Place]:
