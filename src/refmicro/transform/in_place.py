@@ -92,8 +92,8 @@ class InPlacePair(NamedTuple):
 def in_place_pairs(program: Program, clock: Lifetimes) -> list[InPlacePair]:
     """All pairs of a program that may lie at one offset, in execution order.
 
-    All views of one tensor count as pairs of one another. The order of operators decides which input
-    dies where, so the pairs hold for this program alone.
+    All views of one tensor count as pairs of one another. The order of operators decides which
+    input dies where, so the pairs hold for this program alone.
     """
     pairs = []
     for graph, subgraph in enumerate(program.model.subgraphs):
