@@ -113,7 +113,7 @@ def scale(folder: Path) -> str:
     text += "|---|---|---|---|---|---|---|\n"
     for steps in (12, 110, 1100):
         model = folder / f"unrolled_{steps}.tflite"
-        model.write_bytes(write_model(unrolled(steps)))
+        model.write_bytes(write_model(unrolled(steps, depth=32, size=16)))
         start = time.monotonic()
         report = transform(model, ("--reorder", "--plan"), folder / "out.tflite", "--count", "2")
         seconds = time.monotonic() - start

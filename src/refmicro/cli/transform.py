@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from refmicro.transform.stage import Stage
 
 
+TEXTS_SHOWN = 12
+"""Of each step; `--json` has them all."""
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("model", help="a .tflite file")
@@ -232,7 +236,8 @@ def _size(model: Model, kernels: str) -> dict[str, Any]:
 def _print(document: dict[str, Any]) -> None:
     """The report for people."""
     for facts in document["transforms"]:
-        print(_fact_line(facts))
+        for text in _fact_lines(facts):
+            print(text)
     rows = [("source", document["source"])]
     rows += [(part["name"], part) for part in document["parts"]]
     width = max(len(name) for name, _ in rows)
@@ -250,24 +255,28 @@ def _print(document: dict[str, Any]) -> None:
         print(f"written: {path}")
 
 
-def _fact_line(facts: dict[str, Any]) -> str:
+def _fact_lines(facts: dict[str, Any]) -> list[str]:
+    """What one step says: its figures, then its texts."""
     name = f"{facts['transform']}{' of ' + facts['part'] if 'part' in facts else ''}"
-    values = [
+    figures = [
         f"{key.replace('_', ' ')} {_shown(value)}"
         for key, value in facts.items()
-        if key not in ("transform", "part") and value not in ([], None)
+        if key not in ("transform", "part") and isinstance(value, bool | int | float)
     ]
-    return f"{name}: {', '.join(values)}"
+    texts = [
+        f"  {key.replace('_', ' ')}: {text}"
+        for key, value in facts.items()
+        if isinstance(value, list)
+        for text in value
+    ]
+    more = [f"  and {len(texts) - TEXTS_SHOWN} more"] if len(texts) > TEXTS_SHOWN else []
+    return [f"{name}: {', '.join(figures)}", *texts[:TEXTS_SHOWN], *more]
 
 
-def _shown(value: Any) -> str:
+def _shown(value: bool | int | float) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, list):
-        return f"{len(value)}"
-    return str(value)
+    return f"{value:,}"
 
 
 def _proof_line(document: dict[str, Any]) -> str:

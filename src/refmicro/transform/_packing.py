@@ -24,7 +24,7 @@ ITERATIONS = 30_000
 FULL_EFFORT_BUFFERS = 400
 """With more buffers there are as many fewer iterations as each takes longer."""
 
-ROUND_ITERATIONS = 500
+ROUND_ITERATIONS = 50
 """Iterations between two looks at the clock."""
 
 EXACT_BUFFERS = 64
@@ -129,8 +129,14 @@ def quick_height(items: Sequence[Item], bound: int, *, iterations: int) -> int:
     if height <= bound:
         return height
     state = np.array([height, height, 0, 1], np.int64)
-    _climb_rounds(order.copy(), order.copy(), table, offsets, state, bound, iterations)
+    count = _effort(iterations, len(items))
+    _climb_rounds(order.copy(), order.copy(), table, offsets, state, bound, count)
     return int(state[1])
+
+
+def _effort(iterations: int, buffers: int) -> int:
+    """Fewer iterations for many buffers, as each takes longer by their square."""
+    return max(1, int(iterations / max(1.0, buffers / FULL_EFFORT_BUFFERS) ** 2))
 
 
 def _first_orders(items: Sequence[Item]) -> list[np.ndarray]:
@@ -160,14 +166,13 @@ def _climb(
     order: np.ndarray, table: np.ndarray, bound: int, deadline: float, tick: Tick
 ) -> tuple[int, np.ndarray]:
     """The best height and offsets that changes of an order lead to."""
-    scale = max(1.0, len(order) / FULL_EFFORT_BUFFERS)
-    iterations = max(ROUND_ITERATIONS, int(ITERATIONS / scale**2))
+    iterations = _effort(ITERATIONS, len(order))
     order, best_order = order.copy(), order.copy()
     height, offsets, _ = _lowest_fit(order, table)
     state = np.array([height, height, 0, 1], np.int64)
     done = 0
     while done < iterations and state[1] > bound and time.monotonic() < deadline:
-        count = max(1, int(ROUND_ITERATIONS / scale**2))
+        count = _effort(ROUND_ITERATIONS, len(order))
         _climb_rounds(order, best_order, table, offsets, state, bound, count)
         done += count
         tick(done, iterations)
