@@ -10,11 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refmicro.transform._climb import Climb
-from refmicro.transform._cut_bound import cut_bound
-from refmicro.transform._guides import depth_first, nearby
-from refmicro.transform._schedule import Found, equals, find_schedule
-from refmicro.transform._tasks import FROM_START, Problem, Task, Value, is_order, peak_bytes
+from refmicro.transform._schedule import (
+    FROM_START,
+    Climb,
+    Found,
+    Problem,
+    Task,
+    Value,
+    cut_bound,
+    depth_first,
+    equals,
+    find_schedule,
+    frugal,
+    is_order,
+    peak_bytes,
+)
 
 SIZES = st.sampled_from([16, 32, 48, 64, 112])
 
@@ -111,7 +121,7 @@ def test_cuts_are_below_every_order(problem: Problem) -> None:
 def test_simple_orders_are_orders(problem: Problem) -> None:
     assert is_order(problem, depth_first(problem))
     assert is_order(problem, depth_first(problem, by_depth=True))
-    assert is_order(problem, nearby(problem, deadline=math.inf))
+    assert is_order(problem, frugal(problem, deadline=math.inf))
 
 
 @given(problems())

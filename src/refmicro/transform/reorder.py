@@ -25,8 +25,16 @@ from refmicro.model.graph import Model
 from refmicro.program import Program, prepare_model
 from refmicro.transform._effects import forced_order
 from refmicro.transform._polish import greedy_height, packed_height, polish
-from refmicro.transform._schedule import Found, equals, find_schedule
-from refmicro.transform._tasks import FROM_START, Problem, Task, Value, peak_bytes
+from refmicro.transform._schedule import (
+    FROM_START,
+    Found,
+    Problem,
+    Task,
+    Value,
+    equals,
+    find_schedule,
+    peak_bytes,
+)
 from refmicro.transform.in_place import like_pairs
 from refmicro.types import TflmBuild
 
