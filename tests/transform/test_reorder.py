@@ -51,7 +51,7 @@ def test_real_models(name: str, in_place: bool) -> None:
 def test_the_unrolled_mamba() -> None:
     """From 189,024 bytes alive to the least there is."""
     source = read_model(ALL["u2_split_int8"])
-    result = reorder(source, time_limit_s=120)
+    result = reorder(source, time_limit_s=20)
     assert (result.source_peak_bytes, result.peak_bytes) == (189024, 29232)
     assert result.optimal
     used = model_arena(prepare_model(result.model, TflmBuild.wheel(recording=True))).used_bytes
