@@ -1,0 +1,1 @@
+"""Freestanding C of a whole model."""
