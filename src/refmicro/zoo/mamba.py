@@ -218,7 +218,7 @@ def forward(config: MambaConfig, p: dict[str, Any], frames: Any, tap: Tap) -> An
         value = tap.act("stem", tf.matmul(value, weight, transpose_b=True) + p["lin_in_bias"])
     for layer in range(config.layers):
         weights = layer_weights(config, p, layer)
-        out = _layer(config, weights, f"{layer}.", value, tap)
+        out = layer_forward(config, weights, f"{layer}.", value, tap)
         if config.layers == 1:
             return out
         value = tap.act(f"{layer}.sum", value + out)
@@ -226,7 +226,8 @@ def forward(config: MambaConfig, p: dict[str, Any], frames: Any, tap: Tap) -> An
     return tap.act("logits", tf.matmul(value, weight, transpose_b=True) + p["head_bias"])
 
 
-def _layer(config: MambaConfig, w: LayerWeights, at: str, value: Any, tap: Tap) -> Any:
+def layer_forward(config: MambaConfig, w: LayerWeights, at: str, value: Any, tap: Tap) -> Any:
+    """One layer over `value`, (N, T, inputs); `at` begins the names of its activations."""
     import tensorflow as tf
 
     def linear(name: str, source: Any, weight: Any, bias: Any = 0.0) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 
 from refmicro.zoo.features import CLIP_DEVIATIONS
 
-ASYMMETRIC = ("x", "u", "gate_silu")
+ASYMMETRIC = ("x", "u", "gate_silu", "elu")
 """Tensors that hardly go below zero: they have a zero point of their own in int8."""
 
 SCAN_INPUT = ("x", "u", "input", "b")

@@ -68,6 +68,12 @@ _OPTIONS = {
     "UNPACK": "UnpackOptions",
     "PACK": "PackOptions",
     "SUM": "ReducerOptions",
+    "SOFTMAX": "SoftmaxOptions",
+    "TANH": "",
+    "ELU": "",
+    "L2_NORMALIZATION": "L2NormOptions",
+    "CONV_2D": "Conv2DOptions",
+    "CONCATENATION": "ConcatenationOptions",
 }
 
 
@@ -260,7 +266,7 @@ def write_step(
         )
     for number in range(config.layers):
         weights = layer_weights(config, parameters, number)
-        out = _Layer(build, config, weights, grids, number, options).write(value)
+        out = LayerWriter(build, config, weights, grids, number, options).write(value)
         if config.layers > 1:
             total = build.tensor("sum", (1, config.d_model), _narrow(grids[f"{number}.sum"]))
             out = build.add("ADD", (value, out), total)
@@ -318,7 +324,7 @@ def _sum_of_logits(build: Builder, logits: int, classes: int) -> int:
 
 
 @dataclass
-class _Layer:
+class LayerWriter:
     """Writes one Mamba layer; methods follow the order of execution."""
 
     build: Builder
@@ -450,7 +456,13 @@ class _Layer:
         return self.binary("ADD", "y", y, self.binary("MUL", "skip", x, weight))
 
 
-def finish_model(build: Builder, frame: int, total: int, options: StreamingOptions) -> Model:
+def finish_model(
+    build: Builder,
+    frame: int,
+    total: int,
+    options: StreamingOptions,
+    description: str = "refmicro kws-mamba",
+) -> Model:
     """The model with its plan, written and read back."""
     if options.state == "resource":
         for handle, after in build.carried:
@@ -463,7 +475,7 @@ def finish_model(build: Builder, frame: int, total: int, options: StreamingOptio
         inputs += tuple(before for before, _ in build.carried)
         outputs += tuple(after for _, after in build.carried if after != total)
     graph = Subgraph(tuple(tensors), inputs, outputs, tuple(build.operators))
-    model = Model((graph,), description="refmicro kws-mamba")
+    model = Model((graph,), description=description)
     if options.in_place:
         model = with_offsets(model, [build])
     return parse_model(write_model(model))
