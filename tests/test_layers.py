@@ -25,7 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for parts in (
         "errors types",
         "_files _jit _gemm fixedpoint report",
-        "model ops",
+        "model ops mema",
         "program",
         "interpreter memory trip_count vectors"
         " bridge _bridge_build _bridge_check _bridge_child _bridge_types _bridge_worker",
@@ -53,6 +53,7 @@ NEVER_REACHES = {
     "interpreter": {"memory", "bridge"},
     "model": {"ops"},
     "ops": {"model"},
+    "mema": {"model", "ops"},
 }
 
 ONLY_IN = {

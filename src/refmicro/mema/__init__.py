@@ -1,0 +1,1 @@
+"""Matrix products with the fewest memory accesses: cost model, schedule and C kernels."""

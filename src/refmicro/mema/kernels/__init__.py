@@ -1,0 +1,1 @@
+"""C text of the kernels, one file a family of targets."""

@@ -1,0 +1,156 @@
+"""`mema.h`: the struct of weights, loads and stores of words, and TFLM's rounding in C99."""
+
+from __future__ import annotations
+
+HEADER = """\
+/* What refmicro's matrix kernels share. Little-endian machines, C99. */
+#ifndef MEMA_H
+#define MEMA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "these kernels pack and read words of little-endian machines"
+#endif
+
+/* A copy of four bytes becomes one load or store; a freestanding compiler has no <string.h>. */
+#if defined(__GNUC__)
+#define MEMA_COPY __builtin_memcpy
+#define MEMA_ALIGNED(pointer) __builtin_assume_aligned((pointer), 4)
+#else
+#include <string.h>
+#define MEMA_COPY memcpy
+#define MEMA_ALIGNED(pointer) (pointer)
+#endif
+
+/* Constants of one operator, as the kernel's generator packed them. */
+struct mema_weights {
+    const int8_t *filter;
+    const int32_t *bias;
+    const int32_t *multiplier;
+    const int8_t *shift;
+};
+
+/* One word from any address. */
+static inline uint32_t mema_load(const void *from)
+{
+    uint32_t word;
+    MEMA_COPY(&word, from, sizeof word);
+    return word;
+}
+
+/* One word from a multiple of four. */
+static inline uint32_t mema_load_aligned(const void *from)
+{
+    uint32_t word;
+    MEMA_COPY(&word, MEMA_ALIGNED(from), sizeof word);
+    return word;
+}
+
+/* One word to any address. */
+static inline void mema_store(void *to, uint32_t word)
+{
+    MEMA_COPY(to, &word, sizeof word);
+}
+
+/* One word to a multiple of four. */
+static inline void mema_store_aligned(void *to, uint32_t word)
+{
+    MEMA_COPY(MEMA_ALIGNED(to), &word, sizeof word);
+}
+
+/* Signed byte i of a word, 0 the lowest. */
+static inline int32_t mema_byte(uint32_t word, unsigned i)
+{
+    return (int8_t)(word >> (8u * i));
+}
+
+/* Signed half i of a word, 0 the lower. */
+static inline int32_t mema_half(uint32_t word, unsigned i)
+{
+    return (int16_t)(word >> (16u * i));
+}
+
+/* sum plus four products of int8 values; unsigned, so that it wraps where TFLM's sum does. */
+static inline uint32_t mema_dot_s8(uint32_t sum, uint32_t f, uint32_t x)
+{
+    sum += (uint32_t)(mema_byte(f, 0) * mema_byte(x, 0));
+    sum += (uint32_t)(mema_byte(f, 1) * mema_byte(x, 1));
+    sum += (uint32_t)(mema_byte(f, 2) * mema_byte(x, 2));
+    return sum + (uint32_t)(mema_byte(f, 3) * mema_byte(x, 3));
+}
+
+/* sum plus four products of int8 filter values and inputs that are loaded one by one. */
+static inline uint32_t mema_dot_values(
+    uint32_t sum, uint32_t f, int32_t x0, int32_t x1, int32_t x2, int32_t x3)
+{
+    sum += (uint32_t)(mema_byte(f, 0) * x0);
+    sum += (uint32_t)(mema_byte(f, 1) * x1);
+    sum += (uint32_t)(mema_byte(f, 2) * x2);
+    return sum + (uint32_t)(mema_byte(f, 3) * x3);
+}
+
+/* sum plus four products of int8 filter values and int16 inputs, two a word. */
+static inline uint32_t mema_dot_s16(uint32_t sum, uint32_t f, uint32_t low, uint32_t high)
+{
+    return mema_dot_values(
+        sum, f, mema_half(low, 0), mema_half(low, 1), mema_half(high, 0), mema_half(high, 1));
+}
+
+/* The same for sums of 64 bits; no product of an int8 and an int16 value leaves 32. */
+static inline int64_t mema_dot_values_wide(
+    int64_t sum, uint32_t f, int32_t x0, int32_t x1, int32_t x2, int32_t x3)
+{
+    sum += mema_byte(f, 0) * x0;
+    sum += mema_byte(f, 1) * x1;
+    sum += mema_byte(f, 2) * x2;
+    return sum + mema_byte(f, 3) * x3;
+}
+
+static inline int64_t mema_dot_s16_wide(int64_t sum, uint32_t f, uint32_t low, uint32_t high)
+{
+    return mema_dot_values_wide(
+        sum, f, mema_half(low, 0), mema_half(low, 1), mema_half(high, 0), mema_half(high, 1));
+}
+
+/* A bias of two words. */
+static inline int64_t mema_bias_wide(const int32_t *bias)
+{
+    return (int64_t)((uint64_t)(uint32_t)bias[0] | (uint64_t)(uint32_t)bias[1] << 32);
+}
+
+/* x * multiplier * 2^(shift - 31), shift at most 0: the high product is rounded half up, the
+ * division half away from zero. */
+static inline int32_t mema_scale_right(int32_t x, int32_t multiplier, int shift)
+{
+    const int64_t product = (int64_t)x * multiplier;
+    const int32_t high = (int32_t)((product + (1 << 30)) >> 31);
+    const int32_t mask = (int32_t)((1u << -shift) - 1u);
+    const int32_t threshold = (mask >> 1) + (high < 0 ? 1 : 0);
+    return (high >> -shift) + ((high & mask) > threshold ? 1 : 0);
+}
+
+/* The same with any shift; a left shift wraps, as in TFLM's builds. */
+static inline int32_t mema_scale(int32_t x, int32_t multiplier, int shift)
+{
+    if (shift > 0) {
+        x = (int32_t)((uint32_t)x << shift);
+        shift = 0;
+    }
+    return mema_scale_right(x, multiplier, shift);
+}
+
+/* The rule of 64-bit sums: a 16-bit multiplier and one rounding; shift is 15 - TFLM's. */
+static inline int32_t mema_scale_wide(int64_t x, int32_t multiplier, int shift)
+{
+    return (int32_t)((x * multiplier + (INT64_C(1) << (shift - 1))) >> shift);
+}
+
+static inline int32_t mema_clamp(int32_t x, int32_t low, int32_t high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+#endif
+"""
