@@ -30,9 +30,13 @@ void board_debug_number(uint32_t number);
 void board_exit(int status) __attribute__((noreturn));
 
 /* The largest number of stack bytes used since the start (the stack is painted by the startup
- * code), and the number there are. Equal numbers mean that the stack may have overflowed. */
+ * code), and the number there are. Equal numbers mean that the stack may have overflowed; 0 that
+ * the board does not measure. */
 size_t board_stack_used_bytes(void);
 size_t board_stack_bytes(void);
+
+/* Calls a function and returns how many bytes of stack it used, 0 where that is not measured. */
+size_t board_stack_of(void (*call)(void));
 
 /* Bytes of .data and .bss: all RAM but the stack. */
 size_t board_static_ram_bytes(void);

@@ -10,6 +10,17 @@ extern uint32_t __bss_start[], __bss_end[];
 
 #define STACK_PAINT UINT32_C(0x5AFE57AC)
 
+static inline __attribute__((always_inline)) uint32_t *stack_pointer(void)
+{
+    uint32_t *sp;
+#if defined(__riscv)
+    __asm__ volatile("mv %0, sp" : "=r"(sp));
+#else
+    __asm__ volatile("mov %0, sp" : "=r"(sp));
+#endif
+    return sp;
+}
+
 /* Paints the stack up to `sp`, fills .data and clears .bss. The stores are volatile so that no
  * compiler turns a loop into a call that would use the stack being painted. */
 static inline __attribute__((always_inline)) void memory_start(uint32_t *sp)

@@ -9,7 +9,8 @@
  *
  * Arguments: plan=FILE (regions, functions and spans), out=FILE (the counts, written when QEMU
  * ends), parent=PID and limit_s=SECONDS: the process ends itself when the parent has died or the
- * time is over, so that an emulator never outlives the one who asked for it.
+ * time is over, so that an emulator never outlives the one who asked for it. probe=1 alone ends QEMU
+ * at once: whether this library can be loaded is then known.
  *
  * How functions are told apart: the plan holds the address range of each symbol. Execution that
  * reaches a function's first instruction from another function is a call; execution that arrives
@@ -335,7 +336,9 @@ EXPORTED int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info *in
             return -1;
         }
         *value++ = 0;
-        if (!strcmp(argv[i], "plan")) {
+        if (!strcmp(argv[i], "probe")) {
+            exit(0);
+        } else if (!strcmp(argv[i], "plan")) {
             read_plan(value);
         } else if (!strcmp(argv[i], "out")) {
             out_path = strdup(value);

@@ -25,14 +25,12 @@ __attribute__((section(".start"), used)) void (*const vectors[16])(void) = {
 
 void reset(void)
 {
-    uint32_t *sp;
-    __asm__ volatile("mov %0, sp" : "=r"(sp));
     if (HAS_COPROCESSOR) {
         CPACR |= 0xFu << 20; /* full access to CP10 and CP11 */
         __asm__ volatile("dsb\n isb" ::: "memory");
     }
     VTOR = (uint32_t)(uintptr_t)vectors;
-    memory_start(sp);
+    memory_start(stack_pointer());
 #if __ARM_ARCH >= 8 && defined(__ARM_FEATURE_MVE)
     CCR |= 1u << 19; /* low-overhead loops */
     __asm__ volatile("dsb\n isb" ::: "memory");

@@ -15,9 +15,7 @@ const uint32_t board_ticks_per_second = 10000000u;
 
 void start(void)
 {
-    uint32_t *sp;
-    __asm__ volatile("mv %0, sp" : "=r"(sp));
-    memory_start(sp);
+    memory_start(stack_pointer());
     board_exit(main());
 }
 

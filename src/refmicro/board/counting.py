@@ -6,6 +6,7 @@ interface that the emulator at hand takes.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import platform
@@ -29,6 +30,7 @@ OTHER = "other"
 REGIONS_MAX = 24
 _FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden")
 _COMPILE_TIMEOUT_S = 60
+_PROBE_TIMEOUT_S = 20
 
 Place = int | str
 """An address, or a symbol of the program."""
@@ -240,7 +242,46 @@ def _compile(command: list[str]) -> None:
         )
 
 
-def wanted_api(said: str) -> int | None:
+@functools.cache
+def usable_plugin(program: str) -> Path:
+    """The plugin for that emulator, which has loaded it once.
+
+    Raises:
+        EnvironmentMissingError: the emulator cannot load it, and what it lacks.
+    """
+    plugin = built_plugin()
+    said = _probe(program, plugin)
+    api = _wanted_api(said)
+    if api is not None:
+        plugin = built_plugin(api)
+        said = _probe(program, plugin)
+    if said:
+        raise _refusal(said)
+    return plugin
+
+
+def _probe(program: str, plugin: Path) -> str:
+    """What the emulator says against the plugin; nothing if it loads it."""
+    command = [program, "-M", "none", "-display", "none"]
+    command += ["-plugin", f"file={str(plugin).replace(',', ',,')},probe=1"]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PROBE_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EnvironmentMissingError(
+            f"the emulator does not run: {error}", hint=f"try `{program} --version`"
+        ) from error
+    return done.stderr.strip() or "no message" if done.returncode else ""
+
+
+def _wanted_api(said: str) -> int | None:
     """The version of the plugin interface that an emulator asks for when it refuses the plugin."""
     found = re.search(
         r"requires (?:API )?version -?\d+, but this QEMU supports only .* (\d+)", said
@@ -248,16 +289,13 @@ def wanted_api(said: str) -> int | None:
     return int(found.group(1)) if found else None
 
 
-def explain_refusal(said: str) -> EnvironmentMissingError | None:
-    """The error for what an emulator said, if it said that it cannot load the plugin."""
+def _refusal(said: str) -> EnvironmentMissingError:
     if missing := re.search(r"undefined symbol: (\w+)", said):
         return EnvironmentMissingError(
             f"this QEMU's plugin interface lacks {missing.group(1)}",
-            hint="counting needs QEMU 7.2 or a later one with that function",
+            hint="counting needs a QEMU from 7.2 on whose plugins have that function",
         )
-    if re.search(r"Could not load plugin|Invalid parameter .?plugin|plugin.*invalid option", said):
-        return EnvironmentMissingError(
-            f"this QEMU cannot load the counting plugin: {said.strip().splitlines()[0]}",
-            hint="it may be built without plugins (--enable-plugins); Debian's packages have them",
-        )
-    return None
+    return EnvironmentMissingError(
+        f"this QEMU cannot load the counting plugin: {said.splitlines()[0]}",
+        hint="it may be built without plugins (--enable-plugins); Debian's packages have them",
+    )

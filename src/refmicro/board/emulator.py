@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import selectors
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -11,12 +13,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from refmicro.errors import EnvironmentMissingError, UsageError
+from refmicro.errors import EnvironmentMissingError
 
 from . import counting
 from .counting import Counted, Counts, FunctionCounts, Place
 from .elf import read_elf
 from .emulated import HOW_TO_INSTALL, EmulatedBoard, find_emulated
+from .protocol import BoardError
 
 TIMEOUT_S = 60.0
 _GRACE_S = 5
@@ -89,10 +92,10 @@ def _escaped(path: Path) -> str:
     return str(path).replace(",", ",,")
 
 
-def plugin_options(api: int, folder: Path, timeout_s: float) -> list[str]:
+def plugin_options(board: EmulatedBoard, folder: Path, timeout_s: float) -> list[str]:
     """What makes the emulator count; the plan and the counts are files in `folder`."""
     parts = {
-        "file": counting.built_plugin(api),
+        "file": counting.usable_plugin(emulator_program(board)),
         "plan": folder / "plan",
         "out": folder / "counts",
         "parent": os.getpid(),
@@ -147,19 +150,17 @@ def run(
         command = command_line(board, elf, paths, serial="none", console="console")
         command += ["-chardev", "stdio,id=console,signal=off"]
         (folder / "plan").write_text(plan.text)
-        extra = plugin_options(1, folder, timeout_s) if count else []
+        extra = plugin_options(board, folder, timeout_s) if count else []
         done = _finished([*command, *extra], board, timeout_s)
-        api = counting.wanted_api(done.stderr)
-        if count and done.returncode == 1 and api is not None:
-            done = _finished([*command, *plugin_options(api, folder, timeout_s)], board, timeout_s)
-        if done.returncode == 1 and (refused := counting.explain_refusal(done.stderr)):
-            raise refused
         if done.returncode == 1 and done.stderr.startswith(board.qemu):
-            raise UsageError(f"the emulator refuses: {done.stderr.strip().splitlines()[0]}")
+            raise EnvironmentMissingError(
+                f"the emulator refuses: {done.stderr.strip().splitlines()[0]}",
+                hint=f"run it by hand: {shlex.join(command)}",
+            )
         if done.returncode < 0:
             raise EnvironmentMissingError(
                 f"the emulator was ended by signal {-done.returncode}",
-                hint=f"run it by hand: {' '.join(command)}",
+                hint=f"run it by hand: {shlex.join(command)}",
             )
         counts = folder / "counts"
         text = counts.read_text() if counts.is_file() else ""
@@ -187,3 +188,112 @@ def _finished(
             f"the program on {board.id} did not end within {timeout_s:g} s{last}",
             hint="it may wait for input or loop; give it more time if it is only slow",
         ) from None
+
+
+class EmulatedLink:
+    """An emulated board's serial line, as a `protocol.Link`; made by `connected`."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], board: EmulatedBoard, folder: Path
+    ) -> None:
+        self._process = process
+        self._board = board
+        self._folder = folder
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(process.stdout, selectors.EVENT_READ)
+
+    def write(self, data: bytes) -> None:
+        """Send all bytes."""
+        try:
+            self._process.stdin.write(data)
+            self._process.stdin.flush()
+        except OSError:
+            raise self._ended() from None
+
+    def read(self, timeout_s: float) -> bytes:
+        """What has arrived; empty when nothing came within the time."""
+        if not self._selector.select(max(timeout_s, 0)):
+            return b""
+        data = os.read(self._process.stdout.fileno(), 1 << 16)
+        if not data:
+            raise self._ended()
+        return data
+
+    def finish(self) -> None:
+        """Wait for the program's end.
+
+        Raises:
+            BoardError: it does not end.
+        """
+        try:
+            self._process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            raise BoardError(f"the program on {self._board.id} does not end") from None
+
+    def _ended(self) -> BoardError:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE_S)
+        said = "".join(
+            (self._folder / name).read_text(errors="replace").strip()
+            for name in ("console", "errors")
+            if (self._folder / name).is_file()
+        )
+        return BoardError(
+            f"the program on {self._board.id} has ended: status {self._process.returncode}"
+            + (f": {said.splitlines()[-1]}" if said else ""),
+            hint="a fault is often a stack that is too small (--stack)",
+        )
+
+
+@dataclass
+class Connected:
+    """A running emulated board; `counted` is there when its block has ended."""
+
+    link: EmulatedLink
+    counted: Counted | None = None
+
+
+@contextlib.contextmanager
+def connected(
+    elf: Path,
+    board: EmulatedBoard,
+    *,
+    regions: Mapping[str, tuple[Place, Place]] | None = None,
+    spans: Mapping[str, tuple[Place, Place]] | None = None,
+    limit_s: float = 3600.0,
+) -> Iterator[Connected]:
+    """Start a program and talk to it over its serial line; it is ended with the block.
+
+    The block is to end the program (command `exit`), so that its counts are whole.
+
+    Args:
+        limit_s: the emulator ends itself after this time, whatever happens to this process.
+
+    Raises:
+        EnvironmentMissingError: no emulator, or one that cannot count.
+        BoardError: the program did not end.
+    """
+    plan = counting.plan(read_elf(elf), regions, spans)
+    with written({}) as (folder, _), (folder / "errors").open("wb") as errors:
+        (folder / "plan").write_text(plan.text)
+        command = command_line(board, elf, {}, serial="chardev:uart", console="console")
+        command += ["-chardev", "stdio,id=uart,signal=off"]
+        command += ["-chardev", f"file,id=console,path={_escaped(folder / 'console')}"]
+        process = subprocess.Popen(
+            [*command, *plugin_options(board, folder, limit_s)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+        try:
+            running = Connected(EmulatedLink(process, board, folder))
+            yield running
+            running.link.finish()
+            counts = folder / "counts"
+            running.counted = counting.parse(counts.read_text() if counts.is_file() else "", plan)
+        finally:
+            process.kill()
+            with contextlib.suppress(OSError):  # what was not sent cannot be any more
+                process.stdin.close()
+            process.stdout.close()
+            process.wait()
