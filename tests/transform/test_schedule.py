@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refmicro.transform._schedule import (
-    FROM_START,
-    Climb,
-    Found,
-    Problem,
-    Task,
-    Value,
-    cut_bound,
-    depth_first,
-    equals,
-    find_schedule,
-    frugal,
-    is_order,
-    peak_bytes,
-)
+from refmicro.transform._climb import Climb
+from refmicro.transform._cut_bound import cut_bound
+from refmicro.transform._guides import depth_first, nearby
+from refmicro.transform._schedule import Found, equals, find_schedule
+from refmicro.transform._tasks import FROM_START, Problem, Task, Value, is_order, peak_bytes
 
 SIZES = st.sampled_from([16, 32, 48, 64, 112])
 
@@ -100,12 +89,11 @@ def test_the_optimum_is_found_and_proven(problem: Problem) -> None:
 def test_a_climb_decides_every_bound(problem: Problem) -> None:
     least = least_peak(problem)
     guide = list(range(len(problem.tasks)))
-    later = time.monotonic() + 60
-    climb = Climb(problem, least, guide, deadline=later, tick=no_tick)
+    climb = Climb(problem, least, guide, deadline=math.inf, tick=no_tick)
     assert climb.order is not None
     assert is_order(problem, climb.order)
     assert peak_bytes(problem, climb.order) == least
-    below = Climb(problem, least - 1, guide, deadline=later, tick=no_tick)
+    below = Climb(problem, least - 1, guide, deadline=math.inf, tick=no_tick)
     assert below.refuted
     assert below.order is None
     assert least - 1 < below.need_bytes <= least
@@ -121,7 +109,7 @@ def test_cuts_are_below_every_order(problem: Problem) -> None:
 def test_simple_orders_are_orders(problem: Problem) -> None:
     assert is_order(problem, depth_first(problem))
     assert is_order(problem, depth_first(problem, by_depth=True))
-    assert is_order(problem, frugal(problem, deadline=math.inf))
+    assert is_order(problem, nearby(problem, deadline=math.inf))
 
 
 @given(problems())
@@ -159,11 +147,9 @@ def chains(count: int, length: int, size: int = 64) -> Problem:
 def test_a_thousand_tasks_take_seconds() -> None:
     """Forty chains: as many sets as there are particles, and one hill at a time."""
     problem = chains(40, 25)
-    start = time.monotonic()
-    found = find_schedule(problem, time_limit_s=30, tick=no_tick)
+    found = find_schedule(problem, time_limit_s=20, tick=no_tick)
     assert found.optimal
     assert found.peak_bytes == 64 + 64 + 16 + 16
-    assert time.monotonic() - start < 20
 
 
 def test_a_bound_out_of_time_is_still_a_bound() -> None:

@@ -13,7 +13,7 @@ from random import Random
 
 from refmicro.memory.greedy_planner import Buffer, greedy_plan, plan_bytes
 from refmicro.transform._packing import Item, quick_height
-from refmicro.transform._schedule import FROM_START, Problem, bits, overwritten, peak_bytes
+from refmicro.transform._tasks import FROM_START, Problem, bits, overwritten, peak_bytes
 
 TRIALS = 400
 """Changed orders that are packed."""
@@ -91,7 +91,7 @@ def polish(
     peak = peak_bytes(problem, order)
     best = height(problem, order)
     for trial in range(TRIALS):
-        if best <= peak or time.monotonic() > deadline:
+        if best <= peak or time.process_time() > deadline:
             break
         tick(trial, TRIALS)
         changed = list(order)

@@ -25,16 +25,8 @@ from refmicro.model.graph import Model
 from refmicro.program import Program, prepare_model
 from refmicro.transform._effects import forced_order
 from refmicro.transform._polish import greedy_height, packed_height, polish
-from refmicro.transform._schedule import (
-    FROM_START,
-    Found,
-    Problem,
-    Task,
-    Value,
-    equals,
-    find_schedule,
-    peak_bytes,
-)
+from refmicro.transform._schedule import Found, equals, find_schedule
+from refmicro.transform._tasks import FROM_START, Problem, Task, Value, peak_bytes
 from refmicro.transform.in_place import like_pairs
 from refmicro.types import TflmBuild
 
@@ -85,7 +77,7 @@ def reorder(
         build: the TFLM whose arena counts; a Cortex-M firmware by default.
         in_place: count as `plan` does, which lets elementwise operators write over their input;
             without it orders are judged by the arena that TFLM's own planner needs.
-        time_limit_s: for the search; the result says whether it is proven.
+        time_limit_s: of computing, for the search; the result says whether it is proven.
         progress: called now and then.
 
     Raises:
@@ -176,9 +168,9 @@ def _search(
     operators = sum(len(program.nodes[graph]) for graph in order) or 1
     arena = model_arena(program)
     graphs: dict[int, _Graph] = {}
-    deadline = time.monotonic() + time_limit_s
+    deadline = time.process_time() + time_limit_s
     for graph in order:
-        left = max(deadline - time.monotonic(), 0.0)
+        left = max(deadline - time.process_time(), 0.0)
         share = len(program.nodes[graph]) / operators
         operators -= len(program.nodes[graph])
 
@@ -203,7 +195,7 @@ def _packs_well(
     tick: Callable[[int, int], None],
 ) -> list[int]:
     """An order of the best peak for which `height` is as low as can be found in time."""
-    middle = time.monotonic() + (deadline - time.monotonic()) / 2
+    middle = time.process_time() + (deadline - time.process_time()) / 2
     best, least = found.best, height(problem, found.best)
     for order in equals(problem, found, deadline=middle, tick=tick):
         if least <= found.peak_bytes:
