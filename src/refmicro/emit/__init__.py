@@ -1,1 +1,1 @@
-"""Freestanding C of a whole model."""
+"""Whole models as freestanding C99: `emit` makes the text, `proof` compiles and compares it."""
