@@ -7,7 +7,7 @@
  * it refuses the library, and `refmicro.board.counting` passes that on.
  * Source: QEMU, `include/qemu/qemu-plugin.h`, and the plugins under `tests/plugin`.
  *
- * Arguments: plan=FILE (regions, functions and spans), out=FILE (the counts, written when QEMU
+ * Arguments: plan=FILE (regions, functions, spans and marks), out=FILE (the counts, written when QEMU
  * ends), parent=PID and limit_s=SECONDS: the process ends itself when the parent has died or the
  * time is over, so that an emulator never outlives the one who asked for it. probe=1 alone ends QEMU
  * at once: whether this library can be loaded is then known.
@@ -72,6 +72,8 @@ struct counts { uint64_t instructions; struct access access[MAX_REGIONS + 1]; };
 struct range { uint64_t start, end; };
 struct function { struct range range; uint64_t calls, active; struct counts self, inclusive; };
 struct span { struct range range; uint64_t entries; bool open; struct counts at, sum; };
+struct mark { uint64_t address, number; };
+struct stretch { uint64_t entries; struct counts sum; };
 struct frame { size_t function; struct counts at; };
 
 static struct range regions[MAX_REGIONS];
@@ -80,6 +82,11 @@ static struct function *functions; /* [0] is everything outside all functions */
 static size_t function_count = 1;
 static struct span *spans;
 static size_t span_count;
+static struct mark *marks;
+static size_t mark_count;
+static struct stretch *stretches; /* by the number of the mark that begins them */
+static size_t stretch_count;
+static struct { bool open; uint64_t number; struct counts at; } stretch;
 static struct counts total;
 static struct frame stack[MAX_DEPTH];
 static size_t depth = 1; /* stack[0] is the outside */
@@ -205,6 +212,22 @@ static void on_span_end(unsigned vcpu, void *data)
     }
 }
 
+/* A mark ends the stretch before it and begins its own; one without a stretch only ends. */
+static void on_mark(unsigned vcpu, void *data)
+{
+    uint64_t number = (uintptr_t)data;
+    (void)vcpu;
+    if (stretch.open) {
+        add_difference(&stretches[stretch.number].sum, &total, &stretch.at);
+    }
+    stretch.open = number < stretch_count;
+    if (stretch.open) {
+        stretch.number = number;
+        stretches[number].entries++;
+        snapshot(&stretch.at);
+    }
+}
+
 static size_t function_at(uint64_t address)
 {
     size_t low = 1, high = function_count;
@@ -229,6 +252,12 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
         size_t function = function_at(address);
         bool first = function && functions[function].range.start == address;
         void *data = (void *)(uintptr_t)(function << 1 | first);
+        for (size_t m = 0; m < mark_count; m++) {
+            if (marks[m].address == address) {
+                qemu_plugin_register_vcpu_insn_exec_cb(insn, on_mark, CALLBACK_READS_NO_REGISTERS,
+                                                       (void *)(uintptr_t)marks[m].number);
+            }
+        }
         for (size_t s = 0; s < span_count; s++) {
             if (spans[s].range.end == address) {
                 qemu_plugin_register_vcpu_insn_exec_cb(insn, on_span_end,
@@ -284,6 +313,9 @@ static void on_exit_of_qemu(qemu_plugin_id_t id, void *data)
         }
         write_counts(out, "span", i, spans[i].entries, &spans[i].sum);
     }
+    for (size_t i = 0; i < stretch_count; i++) {
+        write_counts(out, "stretch", i, stretches[i].entries, &stretches[i].sum);
+    }
     fputs("end\n", out); /* without this line the file is not whole */
     fclose(out);
 }
@@ -306,6 +338,15 @@ static void read_plan(const char *path)
         } else if (!strcmp(what, "span")) {
             spans = grown(spans, span_count, sizeof *spans);
             spans[span_count++].range = range;
+        } else if (!strcmp(what, "stretches")) { /* how many, before the first mark */
+            stretch_count = range.start;
+            stretches = calloc(stretch_count + 1, sizeof *stretches);
+            if (!stretches) {
+                fail("out of memory");
+            }
+        } else if (!strcmp(what, "mark")) {
+            marks = grown(marks, mark_count, sizeof *marks);
+            marks[mark_count++] = (struct mark){range.start, range.end};
         } else {
             fail("the plan is not understood");
         }

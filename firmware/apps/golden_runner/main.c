@@ -6,21 +6,24 @@
 
 static struct runner_array input(uint32_t index)
 {
-    struct runner_array array = {(uint8_t *)GOLDEN_INPUT(index), 0};
-    array.size = golden_input_bytes[index];
+    struct runner_array array;
+    array.bytes = (uint8_t *)GOLDEN_INPUT(index);
+    array.size = GOLDEN_INPUT_BYTES(index);
     return array;
 }
 
 static struct runner_array output(uint32_t index)
 {
-    struct runner_array array = {(uint8_t *)GOLDEN_OUTPUT(index), 0};
-    array.size = golden_output_bytes[index];
+    struct runner_array array;
+    array.bytes = (uint8_t *)GOLDEN_OUTPUT(index);
+    array.size = GOLDEN_OUTPUT_BYTES(index);
     return array;
 }
 
 static int invoke(void)
 {
     GOLDEN_INVOKE();
+    GOLDEN_END;
     return 0;
 }
 

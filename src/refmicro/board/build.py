@@ -6,11 +6,14 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from refmicro.errors import EnvironmentMissingError, UsageError
 
+from .elf import MARKS_SECTION, read_elf
 from .emulated import HOW_TO_INSTALL, EmulatedBoard, find_emulated, firmware_folder
 
 COMPILE_TIMEOUT_S = 120
@@ -128,3 +131,156 @@ def run_compiler(command: Sequence[str]) -> None:
             f"the program does not compile: {(said or [done.stderr.strip() or 'no message'])[0]}",
             hint=f"run it by hand: {shlex.join(command)}",
         )
+
+
+@dataclass(frozen=True)
+class RunnerModel:
+    """An emitted model as `golden_runner` needs it.
+
+    Attributes:
+        name: the prefix of its functions; `NAME.c` and `NAME.h` are among the files.
+        files: text by file name.
+        digest: says which model it is; the board returns it, see `model_digest`.
+        operators: how many there are; `NAME_OPERATOR(number)` stands before each.
+    """
+
+    name: str
+    files: Mapping[str, bytes]
+    digest: str
+    operators: int
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes by section: `.text`, `.rodata`, `.data`, `.bss`, ..., of the model's object file alone
+    and of the whole program."""
+
+    model: dict[str, int]
+    program: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A program that runs a model for the host, and where its memory goes."""
+
+    elf: Path
+    sizes: Sizes
+
+
+def model_digest(data: bytes) -> str:
+    """What a runner says about its model: the CRC-32 of the `.tflite` file."""
+    return f"crc32-{zlib.crc32(data):08X}"
+
+
+def golden_model_header(model: RunnerModel) -> str:
+    """`golden_model.h`: what `apps/golden_runner/main.c` needs to know of the model."""
+    name = model.name
+    return f"""\
+/* {name} for golden_runner. Made by refmicro. Do not edit. */
+
+#ifndef GOLDEN_MODEL_H
+#define GOLDEN_MODEL_H
+
+#include "{name}.h"
+
+#define GOLDEN_NAME "{name}"
+#define GOLDEN_DIGEST "{model.digest}"
+#define GOLDEN_INPUTS {name.upper()}_INPUTS
+#define GOLDEN_OUTPUTS {name.upper()}_OUTPUTS
+#define GOLDEN_INPUT(index) {name}_input(index)
+#define GOLDEN_OUTPUT(index) {name}_output(index)
+#define GOLDEN_INPUT_BYTES(index) {name}_input_bytes(index)
+#define GOLDEN_OUTPUT_BYTES(index) {name}_output_bytes(index)
+#define GOLDEN_RESET {name}_reset
+#define GOLDEN_INVOKE {name}_invoke
+
+#ifdef REFMICRO_MARK
+#define GOLDEN_END REFMICRO_MARK({model.operators})
+#else
+#define GOLDEN_END ((void)0)
+#endif
+
+#endif
+"""
+
+
+def marks_header(model: RunnerModel) -> str:
+    """Marks for counting each operator alone: no instruction, only an address in a section that
+    is not loaded, and a fence for the compiler."""
+    return f"""\
+#define REFMICRO_MARK(number) \\
+    __asm__ volatile( \\
+        ".pushsection {MARKS_SECTION}, \\"\\"\\n .balign 4\\n .4byte " #number ", 1f\\n" \\
+        ".popsection\\n 1:" ::: "memory")
+#define {model.name.upper()}_OPERATOR(number) REFMICRO_MARK(number)
+"""
+
+
+def runner_sources() -> list[Path]:
+    """The C files of `golden_runner`, without a board's and without the model's."""
+    firmware = firmware_folder()
+    common = [firmware / "common" / name for name in ("link.c", "runner.c")]
+    return [*common, firmware / "apps" / "golden_runner" / "main.c"]
+
+
+def build_runner(
+    model: RunnerModel,
+    board: EmulatedBoard,
+    folder: Path,
+    *,
+    stack_bytes: int = STACK_BYTES,
+    flags: Sequence[str] = (),
+) -> Built:
+    """Compile a model and `golden_runner` for an emulated board, with marks for counting.
+
+    Raises:
+        EnvironmentMissingError: no compiler here.
+        UsageError: the program does not compile, or does not fit the board.
+    """
+    for name, data in model.files.items():
+        (folder / name).write_bytes(data)
+    (folder / "golden_model.h").write_text(golden_model_header(model))
+    marks = folder / "refmicro_marks.h"
+    marks.write_text(marks_header(model))
+    source, object_file = folder / f"{model.name}.c", folder / f"{model.name}.o"
+    flags = (*flags, "-include", str(marks))
+    run_compiler(
+        [
+            compiler(board),
+            *board.cpu_flags,
+            *C_FLAGS,
+            *_library(board),
+            *flags,
+            f"-I{folder}",
+            "-c",
+            str(source),
+            "-o",
+            str(object_file),
+        ]
+    )
+    elf = compile_program(
+        [object_file, *runner_sources()],
+        board,
+        folder / f"{model.name}.elf",
+        includes=[folder],
+        flags=flags,
+        stack_bytes=stack_bytes,
+    )
+    return Built(elf, Sizes(_section_bytes(object_file), _section_bytes(elf)))
+
+
+_SECTION_KINDS = ("start", "text", "rodata", "data", "bss", "stack", "ARM.exidx")
+"""`.text.invoke` is of `.text`; RISC-V's `.sdata` is small `.data`."""
+
+
+def _section_bytes(path: Path) -> dict[str, int]:
+    """Sizes of the sections that take memory, those of single functions and objects together."""
+    sums: dict[str, int] = {}
+    for section in read_elf(path).sections:
+        kind = next(
+            (kind for kind in _SECTION_KINDS if re.match(rf"\.s?{kind}\b", section.name)), None
+        )
+        name = f".{kind}" if kind else section.name
+        if section.size_bytes:
+            sums[name] = sums.get(name, 0) + section.size_bytes
+    return sums

@@ -79,11 +79,15 @@ class FunctionCounts:
 
 @dataclass(frozen=True)
 class Counted:
-    """Everything one run counted; `spans` holds `(entries, counts)`."""
+    """Everything one run counted; `spans` and `stretches` hold `(entries, counts)`.
+
+    A stretch is what is executed from a mark of that number to the next mark of any number.
+    """
 
     total: Counts
     functions: dict[str, FunctionCounts]
     spans: dict[str, tuple[int, Counts]]
+    stretches: dict[int, tuple[int, Counts]]
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,9 @@ def plan(
         lines.append(f"region {low:x} {high:x}")
     lines += [f"function {item.start:x} {item.end:x}" for item in elf.functions]
     lines += [f"span {_address(elf, a):x} {_address(elf, b):x}" for a, b in spans.values()]
+    # The highest number only ends the stretch before it.
+    lines.append(f"stretches {max((number for number, _ in elf.marks), default=0):x} 0")
+    lines += [f"mark {address & ~1:x} {number:x}" for number, address in elf.marks]
     return Plan(
         regions=(*regions, OTHER),
         functions=("", *(item.name for item in elf.functions)),
@@ -162,6 +169,7 @@ def parse(text: str, plan: Plan) -> Counted:
     own: dict[int, tuple[int, Counts]] = {}
     functions: dict[str, FunctionCounts] = {}
     spans: dict[str, tuple[int, Counts]] = {}
+    stretches: dict[int, tuple[int, Counts]] = {}
     for line in lines[:-1]:
         what, index, times, *numbers = line.split()
         counts = _counts([int(number) for number in numbers], plan.regions)
@@ -174,8 +182,10 @@ def parse(text: str, plan: Plan) -> Counted:
             functions[name] = FunctionCounts(*own[int(index)], counts)
         elif what == "span":
             spans[plan.spans[int(index)]] = (int(times), counts)
+        elif what == "stretch":
+            stretches[int(index)] = (int(times), counts)
     assert total is not None, "the plugin writes the total first"
-    return Counted(total, functions, spans)
+    return Counted(total, functions, spans, stretches)
 
 
 def _counts(numbers: Sequence[int], regions: Sequence[str]) -> Counts:

@@ -24,6 +24,8 @@ _SYMBOL_FUNCTION = 2
 _SECTION_UNDEFINED = 0
 _SECTION_RESERVED = 0xFF00
 
+MARKS_SECTION = "refmicro_marks"
+
 
 @dataclass(frozen=True)
 class Section:
@@ -46,12 +48,17 @@ class Function:
 
 @dataclass(frozen=True)
 class Elf:
-    """What a program says about itself; `functions` rise in address and do not overlap."""
+    """What a program says about itself.
+
+    `functions` rise in address and do not overlap. `marks` are pairs (number, address) from the
+    section `refmicro_marks`, see `build.MARKS_HEADER`.
+    """
 
     symbols: dict[str, int]
     sizes: dict[str, int]
     functions: tuple[Function, ...]
     sections: tuple[Section, ...]
+    marks: tuple[tuple[int, int], ...]
 
 
 def read_elf(path: Path) -> Elf:
@@ -105,7 +112,18 @@ def _parse(data: bytes) -> Elf:
                 known = found.get(value)
                 if known is None or size > known[1]:
                     found[value] = (name, size)
-    return Elf(symbols, sizes, _functions(found, sections), sections)
+    marks = b"".join(
+        data[entry[4] : entry[4] + entry[5]]
+        for entry in headers
+        if string(names_index, entry[0]) == MARKS_SECTION
+    )
+    return Elf(
+        symbols,
+        sizes,
+        _functions(found, sections),
+        sections,
+        tuple(struct.iter_unpack("<II", marks)),
+    )
 
 
 def _functions(
