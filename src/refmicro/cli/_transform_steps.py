@@ -2,6 +2,7 @@
 
 They run in this order, whatever the order of the flags: first what makes the model another one,
 then the order of operators, which a cut may follow, and last the memory plan of what came of it.
+What a step or a loop was made of is fused before and after, where that is asked for.
 """
 
 from __future__ import annotations
@@ -11,6 +12,14 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from refmicro.cli._transform_stream import (
+    apply_stream,
+    apply_while,
+    configure_stream,
+    configure_while,
+    steps_of,
+)
 
 if TYPE_CHECKING:
     from refmicro.model.graph import Model
@@ -27,7 +36,7 @@ class Step:
     Attributes:
         flag: what asks for it.
         configure: adds its arguments.
-        apply: gives the next stage; called where the flag's value is true.
+        apply: gives the next stage; called where the flag is given.
     """
 
     flag: str
@@ -36,7 +45,26 @@ class Step:
 
     def wanted(self, args: argparse.Namespace) -> bool:
         """Whether the command line asks for it."""
-        return bool(getattr(args, self.flag.removeprefix("--").replace("-", "_")))
+        return is_given(args, self.flag)
+
+
+def is_given(args: argparse.Namespace, flag: str) -> bool:
+    """Whether a flag stands on the command line; all of them are off by default."""
+    value = getattr(args, flag.removeprefix("--").replace("-", "_"))
+    return value is not None and value is not False
+
+
+OPTIONS = {
+    "--allow-changes": ("--fuse", "--stream"),
+    "--wide-state": ("--fuse-scan",),
+    "--time-axis": ("--stream",),
+    "--mean": ("--stream",),
+    "--state": ("--stream", "--while"),
+    "--state-scale": ("--stream", "--while"),
+    "--collect": ("--while",),
+    "--head": ("--while",),
+}
+"""Flags that say how a step is done, and the steps of which one must be wanted."""
 
 
 def _switch(flag: str, text: str) -> Callable[[argparse.ArgumentParser], None]:
@@ -59,11 +87,28 @@ def _configure_fuse(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-changes",
         action="store_true",
-        help="with --fuse: also where numbers change; how far they do is measured",
+        help="with --fuse or --stream: also where numbers change; how far they do is measured",
     )
 
 
 def _apply_fuse(stage: Stage, args: argparse.Namespace, progress: Progress) -> Stage:
+    # Frames in a CIRCULAR_BUFFER are a state that no step model or loop can take over.
+    return _fused(stage, args, registers=not args.stream and steps_of(args) is None)
+
+
+def _then_fused(
+    apply: Callable[[Stage, argparse.Namespace, Progress], Stage],
+) -> Callable[[Stage, argparse.Namespace, Progress], Stage]:
+    """A step after which its result is fused, if that is wanted."""
+
+    def both(stage: Stage, args: argparse.Namespace, progress: Progress) -> Stage:
+        result = apply(stage, args, progress)
+        return _fused(result, args, registers=True) if args.fuse and result is not stage else result
+
+    return both
+
+
+def _fused(stage: Stage, args: argparse.Namespace, *, registers: bool) -> Stage:
     from refmicro.transform.fuse import fuse
     from refmicro.transform.shift_register import fuse_shift_registers
 
@@ -72,14 +117,17 @@ def _apply_fuse(stage: Stage, args: argparse.Namespace, progress: Progress) -> S
     def transform(model: Model) -> tuple[Model, Facts]:
         fused = fuse(model, changes=args.allow_changes)
         changes.extend(fused.changes)
-        shifted = fuse_shift_registers(fused.model)
-        return shifted.model, {
+        result, removed = fused.model, fused.removed
+        if registers:
+            shifted = fuse_shift_registers(result)
+            result, removed = shifted.model, (*removed, *shifted.removed)
+        return result, {
             "transform": "fuse",
             "operators_before": fused.operators_before,
-            "operators_after": shifted.model.operator_count,
+            "operators_after": result.operator_count,
             "tensors_before": fused.tensors_before,
-            "tensors_after": sum(len(graph.tensors) for graph in shifted.model.subgraphs),
-            "removed": [*fused.removed, *shifted.removed],
+            "tensors_after": sum(len(graph.tensors) for graph in result.subgraphs),
+            "removed": list(removed),
             "changes": list(fused.changes),
             "kept": list(fused.kept),
         }
@@ -140,7 +188,7 @@ def _apply_fuse_scan(stage: Stage, args: argparse.Namespace, progress: Progress)
         stage,
         changes_numbers=(*stage.changes_numbers, *changes),
         files={**stage.files, "selective_scan.cc": registration_source().encode()},
-        custom_ops=(*stage.custom_ops, custom_op()),
+        custom_ops=tuple(dict.fromkeys((*stage.custom_ops, custom_op()))),
     )
 
 
@@ -221,6 +269,15 @@ def _apply_split(stage: Stage, args: argparse.Namespace, progress: Progress) -> 
     )
 
 
+def _configure_plan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--plan",
+        action=argparse.BooleanOptionalAction,
+        help="the best memory plan, written as metadata that TFLM obeys (done without being asked "
+        "for where the source has a plan, because a plan holds for one graph only)",
+    )
+
+
 def _apply_plan(stage: Stage, args: argparse.Namespace, progress: Progress) -> Stage:
     from refmicro.transform.plan import plan_offsets
 
@@ -230,6 +287,7 @@ def _apply_plan(stage: Stage, args: argparse.Namespace, progress: Progress) -> S
         )
         return result.model, {
             "transform": "plan",
+            "asked_for": args.plan_asked_for,
             "changed": result.changed,
             "head_bytes": result.head_bytes,
             "lower_bound_bytes": result.lower_bound_bytes,
@@ -260,15 +318,13 @@ STEPS: tuple[Step, ...] = (
         _apply_per_tensor,
     ),
     Step("--fuse-scan", _configure_fuse_scan, _apply_fuse_scan),
+    Step("--stream", configure_stream, _then_fused(apply_stream)),
+    Step("--while", configure_while, _then_fused(apply_while)),
     Step(
         "--reorder",
         _switch("--reorder", "operators in the order with the smallest peak of memory"),
         _apply_reorder,
     ),
     Step("--split", _configure_split, _apply_split),
-    Step(
-        "--plan",
-        _switch("--plan", "the best memory plan, written as metadata that TFLM obeys"),
-        _apply_plan,
-    ),
+    Step("--plan", _configure_plan, _apply_plan),
 )

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refmicro.cli._transform_steps import STEPS
+from refmicro.cli._transform_steps import OPTIONS, STEPS, is_given
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,13 +66,18 @@ def run(args: argparse.Namespace) -> int:
     from refmicro import bridge
     from refmicro.cli._progress import progress_bar
     from refmicro.errors import UsageError
+    from refmicro.memory.offline_plan import offline_plan
     from refmicro.model.reader import read_model
+    from refmicro.transform.selective_scan_cc import custom_ops_of
     from refmicro.transform.stage import Stage
 
     _check(args)
     source = read_model(args.model)
     bridge.require()
-    stage = Stage.of(source, args.output.stem)
+    args.plan_asked_for = bool(args.plan)
+    if args.plan is None:
+        args.plan = offline_plan(source) is not None
+    stage = Stage.of(source, args.output.stem, custom_ops_of(source))
     with progress_bar("transform") as advance:
         for step in STEPS:
             if step.wanted(args):
@@ -100,6 +105,9 @@ def _check(args: argparse.Namespace) -> None:
     if not any(step.wanted(args) for step in STEPS):
         flags = ", ".join(step.flag for step in STEPS)
         raise UsageError("transform needs at least one thing to do", hint=f"one of {flags}")
+    for option, owners in OPTIONS.items():
+        if is_given(args, option) and not any(is_given(args, owner) for owner in owners):
+            raise UsageError(f"{option} says how, and needs {' or '.join(owners)} with it")
     if args.count < 1 or args.seed < 0 or args.time_limit <= 0:
         raise UsageError(
             "--count must be at least 1, --seed at least 0 and --time-limit above 0: "
@@ -141,6 +149,7 @@ def _prove(
         count=args.count,
         seed=args.seed,
         custom_ops=stage.custom_ops,
+        seen=stage.seen,
         progress=progress,
     )
 
@@ -261,22 +270,32 @@ def _fact_lines(facts: dict[str, Any]) -> list[str]:
     figures = [
         f"{key.replace('_', ' ')} {_shown(value)}"
         for key, value in facts.items()
-        if key not in ("transform", "part") and isinstance(value, bool | int | float)
+        if key not in ("transform", "part") and not isinstance(value, list | dict)
     ]
     texts = [
-        f"  {key.replace('_', ' ')}: {text}"
+        f"  {key.replace('_', ' ')}: {_words(item)}"
         for key, value in facts.items()
         if isinstance(value, list)
-        for text in value
+        for item in value
     ]
     more = [f"  and {len(texts) - TEXTS_SHOWN} more"] if len(texts) > TEXTS_SHOWN else []
     return [f"{name}: {', '.join(figures)}", *texts[:TEXTS_SHOWN], *more]
 
 
-def _shown(value: bool | int | float) -> str:
+def _shown(value: bool | int | float | str) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:,}"
+    return value if isinstance(value, str) else f"{value:,}"
+
+
+def _words(item: str | dict[str, Any]) -> str:
+    """One entry of a list of facts."""
+    if isinstance(item, str):
+        return item
+    return ", ".join(
+        f"{key} {'x'.join(map(str, value)) if isinstance(value, list) else value}"
+        for key, value in item.items()
+    )
 
 
 def _proof_line(document: dict[str, Any]) -> str:

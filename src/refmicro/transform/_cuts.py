@@ -408,6 +408,6 @@ def settle(
         costs.worst(path)
         if key(path) < (key(best) if best is not None else float("inf")):
             best = path
-        if time.monotonic() > deadline:
+        if time.process_time() > deadline:
             return Settled(best, False) if best is not None else None
     return None

@@ -99,7 +99,7 @@ def pack(items: Sequence[Item], *, time_limit_s: float, tick: Tick) -> Packing:
     bound = live_bound(items)
     if not items:
         return Packing((), 0, 0)
-    deadline = time.monotonic() + time_limit_s
+    deadline = time.process_time() + time_limit_s
     table = np.array(items, np.int64)
     best_height, best_offsets = -1, None
     firsts = sorted(
@@ -108,7 +108,7 @@ def pack(items: Sequence[Item], *, time_limit_s: float, tick: Tick) -> Packing:
     for height, offsets, order in firsts:
         if best_offsets is None:
             best_height, best_offsets = height, offsets
-        if best_height == bound or time.monotonic() > deadline:
+        if best_height == bound or time.process_time() > deadline:
             break
         height, offsets = _climb(order, table, bound, deadline, tick)
         if height < best_height:
@@ -171,7 +171,7 @@ def _climb(
     height, offsets, _ = _lowest_fit(order, table)
     state = np.array([height, height, 0, 1], np.int64)
     done = 0
-    while done < iterations and state[1] > bound and time.monotonic() < deadline:
+    while done < iterations and state[1] > bound and time.process_time() < deadline:
         count = _effort(ROUND_ITERATIONS, len(order))
         _climb_rounds(order, best_order, table, offsets, state, bound, count)
         done += count
@@ -330,7 +330,9 @@ class _Below:
         if not left:
             return True
         self.nodes += 1
-        if self.nodes > EXACT_NODES or (self.nodes & 255 == 0 and time.monotonic() > self.deadline):
+        if self.nodes > EXACT_NODES or (
+            self.nodes & 255 == 0 and time.process_time() > self.deadline
+        ):
             self.complete = False
             return False
         tried: set[tuple[Item, int]] = set()

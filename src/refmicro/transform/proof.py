@@ -29,7 +29,7 @@ from refmicro.model.reader import parse_model
 from refmicro.model.writer import write_model
 from refmicro.program import default_resource_variables, has_state, prepare_model
 from refmicro.transform.in_place import memory_faults
-from refmicro.types import TflmBuild
+from refmicro.types import Tensor, TflmBuild
 from refmicro.vectors import random_inputs
 
 EDGE_ROWS = 4
@@ -54,6 +54,31 @@ Open = Callable[[Model], Machine]
 
 Arrangement = Callable[[Open], Machine]
 """Gives a machine with the source's interface that runs the parts of a result."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A source looked at through the interface of its result, where that is another one.
+
+    Attributes:
+        inputs: the tensors for which vectors are drawn.
+        has_state: whether there are whole sequences to run.
+        arrange: how the source runs behind that interface.
+    """
+
+    inputs: tuple[Tensor, ...]
+    has_state: bool
+    arrange: Arrangement
+
+    @staticmethod
+    def plainly(source: Model) -> Seen:
+        """The source as it is."""
+        graph = source.subgraphs[0]
+        return Seen(
+            tuple(graph.tensors[i] for i in graph.inputs),
+            has_state(prepare_model(source, TflmBuild.wheel())),
+            lambda open_model: open_model(source),
+        )
 
 
 class RefmicroMachine:
@@ -180,6 +205,7 @@ def prove(
     count: int = 16,
     seed: int = 0,
     custom_ops: Sequence[bridge.CustomOp] = (),
+    seen: Seen | None = None,
     progress: Progress = lambda what, done, total: None,
 ) -> Proof:
     """Run source and result everywhere and compare.
@@ -190,7 +216,8 @@ def prove(
         arrangement: how the parts run as one.
         count: input vectors; a source with state runs two sequences of as many steps besides.
         seed: of the vectors.
-        custom_ops: operators of ours that the result needs in TFLM.
+        custom_ops: operators of ours that source or result need in TFLM.
+        seen: how the source looks like the arrangement, where it does not by itself.
         progress: called after each vector.
 
     Raises:
@@ -198,18 +225,19 @@ def prove(
         RefmicroError: if source or result is refused by refmicro or TFLM.
     """
     bridge.require()
+    seen = seen or Seen.plainly(source)
 
     def open_tflm(model: Model) -> Machine:
         return TflmMachine(model, custom_ops=custom_ops)
 
     machines = {
-        "source in TFLM": open_tflm(source),
+        "source in TFLM": seen.arrange(open_tflm),
         "result in TFLM": arrangement(open_tflm),
-        "source in refmicro": RefmicroMachine(source),
+        "source in refmicro": seen.arrange(RefmicroMachine),
         "result in refmicro": arrangement(RefmicroMachine),
     }
     tally = _Tally()
-    for row, (fresh, inputs) in enumerate(plan := _vectors(source, count, seed)):
+    for row, (fresh, inputs) in enumerate(plan := _vectors(seen, count, seed)):
         outputs = {}
         for name, machine in machines.items():
             if fresh:
@@ -245,14 +273,11 @@ def written(model: Model) -> Model:
     return model if model.source is not None else parse_model(write_model(model))
 
 
-def _vectors(source: Model, count: int, seed: int) -> list[tuple[bool, list[np.ndarray]]]:
+def _vectors(seen: Seen, count: int, seed: int) -> list[tuple[bool, list[np.ndarray]]]:
     """(from reset state, inputs) of every invocation; two sequences where the source has state."""
-    graph = source.subgraphs[0]
-    tensors = [graph.tensors[i] for i in graph.inputs]
-    state = has_state(prepare_model(source, TflmBuild.wheel()))
     rows = []
-    for sequence in range(3 if state else 1):
-        arrays = random_inputs(tensors, count, seed + sequence)
+    for sequence in range(3 if seen.has_state else 1):
+        arrays = random_inputs(list(seen.inputs), count, seed + sequence)
         rows += [
             (sequence == 0 or step == 0, [array[step] for array in arrays]) for step in range(count)
         ]

@@ -221,7 +221,7 @@ class _Cutter:
     def _settle(
         self, costs: Costs, find: Callable[[Costs], Path | None], key: Callable[[Path], float]
     ) -> Settled | None:
-        found = settle(costs, find, key, time.monotonic() + self._time_limit_s)
+        found = settle(costs, find, key, time.process_time() + self._time_limit_s)
         if found is None or self._all_cuts:
             return found
         return Settled(found.path, False)

@@ -14,7 +14,7 @@ from typing import Any
 
 from refmicro.bridge import CustomOp
 from refmicro.model.graph import Model
-from refmicro.transform.proof import Machine, Open
+from refmicro.transform.proof import Machine, Open, Seen
 
 Facts = Mapping[str, Any]
 """What one step reports: plain values, ready for JSON; `transform` names the step."""
@@ -53,6 +53,7 @@ class Stage:
         files: further files by name, to lie beside the parts.
         custom_ops: operators of ours that TFLM needs for the parts, for the proof.
         changes_numbers: steps that changed numbers, because they were asked to.
+        seen: how the source is looked at where the result has another interface, for the proof.
         finish: for files that depend on what later steps do to the parts; such a result lies in a
             folder even where it has one part.
     """
@@ -64,12 +65,19 @@ class Stage:
     files: Mapping[str, bytes] = field(default_factory=dict)
     custom_ops: tuple[CustomOp, ...] = ()
     changes_numbers: tuple[str, ...] = ()
+    seen: Seen | None = None
     finish: Finish | None = None
 
     @staticmethod
-    def of(source: Model, name: str) -> Stage:
-        """The stage before the first step; `name` is the result's, see `Part`."""
-        return Stage(source, (Part(name, source),))
+    def of(source: Model, name: str, custom_ops: tuple[CustomOp, ...] = ()) -> Stage:
+        """The stage before the first step.
+
+        Args:
+            source: the model.
+            name: the result's, see `Part`.
+            custom_ops: operators of ours that the source has already.
+        """
+        return Stage(source, (Part(name, source),), custom_ops=custom_ops)
 
     @property
     def models(self) -> tuple[Model, ...]:

@@ -119,6 +119,20 @@ def read_step(
     return _with_pairs(step, pairs, mismatch)
 
 
+def state_pairs(model: Model) -> tuple[tuple[int, int], ...]:
+    """Input and output numbers of states that the caller of a step model carries over.
+
+    They are found by their shapes; there are none where the model keeps state itself.
+
+    Raises:
+        UsageError: where shapes leave a choice.
+    """
+    values = Values.of(model.subgraphs[0])
+    handles = any(op is not None and op.name == "VAR_HANDLE" for op in values.graph.operators)
+    keeps = handles or any(tensor.is_variable for tensor in model.subgraphs[0].tensors)
+    return () if keeps else tuple(_pairs(values.graph))
+
+
 def _variable_states(values: Values) -> list[State]:
     """Variable tensors; one that is never written stays what it was reset to."""
     draft = values.graph
@@ -131,7 +145,7 @@ def _variable_states(values: Values) -> list[State]:
                 draft.put(number, _with_new_state(draft, op, index, values))
         plain = dataclasses.replace(item, is_variable=False)
         new = values.final.get(index)
-        initial = _reset_bytes(item)
+        initial = reset_bytes(item)
         if new is None:
             draft.tensors[index] = dataclasses.replace(plain, data=initial)
             continue
@@ -152,7 +166,7 @@ def _with_new_state(draft: Draft, op: Operator, index: int, values: Values) -> O
     return dataclasses.replace(op, outputs=(*op.outputs, new))
 
 
-def _reset_bytes(item: Tensor) -> bytes:
+def reset_bytes(item: Tensor) -> bytes:
     """What TFLM resets a variable tensor to.
 
     Source: `ResetTensorData` in `tensorflow/lite/micro/micro_interpreter_graph.cc`.
@@ -245,7 +259,8 @@ def _with_pairs(step: StepModel, pairs: Sequence[tuple[int, int]], mismatch: Mis
             if mismatch == "refuse":
                 raise UnsupportedError(
                     f"a state must have one quantization: {text}",
-                    hint="requantize it or reinterpret it; both change numbers",
+                    hint="--state-scale requantize does what a caller must do; reinterpret changes "
+                    "numbers",
                 )
             changes.append(f"{text}: {DONE[mismatch]}")
             if mismatch == "requantize":
@@ -254,7 +269,7 @@ def _with_pairs(step: StepModel, pairs: Sequence[tuple[int, int]], mismatch: Mis
                 new = len(tensors) - 1
             else:
                 tensors[old] = dataclasses.replace(a, quantization=b.quantization)
-        states.append(State(old, new, _reset_bytes(tensors[old]), tensors[old].name))
+        states.append(State(old, new, reset_bytes(tensors[old]), tensors[old].name))
     taken = {given for given, _ in pairs}, {result for _, result in pairs}
     return StepModel(
         tuple(tensors),
@@ -338,7 +353,7 @@ def _write_variables(draft: Draft, step: StepModel) -> None:
     """
     for number, state in enumerate(step.states):
         item = draft.tensors[state.old]
-        if state.initial != _reset_bytes(item):
+        if state.initial != reset_bytes(item):
             raise UnsupportedError(
                 f"a variable tensor begins with its zero point: state {number} does not",
                 hint="keep it as input and output",

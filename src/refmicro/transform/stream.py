@@ -13,6 +13,7 @@ mean whose rounding differs for some sums, and unrolled frames that were quantiz
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
@@ -38,15 +39,10 @@ from refmicro.transform._frames import (
 from refmicro.transform._running_mean import running_mean
 from refmicro.transform._unrolled import Unrolled, find_unrolled
 from refmicro.transform._values import MOVES, Values
+from refmicro.transform.calling import call_step
 from refmicro.transform.fuse import fold_constants
 from refmicro.transform.proof import Machine, Open
-from refmicro.transform.step_model import (
-    State,
-    StepModel,
-    initial_values,
-    topological,
-    with_state,
-)
+from refmicro.transform.step_model import Form, State, StepModel, topological, with_state
 from refmicro.types import NO_QUANTIZATION, DType, Quantization, Tensor, TflmBuild
 
 Mean = Literal["running", "window"]
@@ -63,6 +59,7 @@ class Streamed:
         input_axes: the axis of time of each input of the source.
         output_axes: the same of each output, None for what is right after T steps.
         changes: where numbers change, in words; empty for an exact result.
+        form: where the step keeps its state.
     """
 
     step: StepModel
@@ -70,26 +67,30 @@ class Streamed:
     input_axes: tuple[int, ...]
     output_axes: tuple[int | None, ...]
     changes: tuple[str, ...]
+    form: Form = "io"
 
-    @property
+    @functools.cached_property
     def parts(self) -> tuple[Model, ...]:
         """The model that runs once for each frame."""
-        return (with_state(self.step, "io"),)
+        return (with_state(self.step, self.form),)
 
     def arrangement(self, open_model: Open) -> Machine:
         """A machine like the source that runs the step T times: what is proven."""
-        return _WholeSequence(self, open_model)
+        return self.arrangement_of(self.parts, open_model)
+
+    def arrangement_of(self, models: Items[Model], open_model: Open) -> Machine:
+        """The same with another model, where the step was transformed since."""
+        (model,) = models
+        return _WholeSequence(self, call_step(self.step, self.form, model, open_model))
 
 
 class _WholeSequence:
     """Runs the step for each frame of a sequence."""
 
-    def __init__(self, streamed: Streamed, open_model: Open) -> None:
+    def __init__(self, streamed: Streamed, machine: Machine) -> None:
         self.streamed = streamed
-        (model,) = streamed.parts
-        self.machine = open_model(model)
-        graph = model.subgraphs[0]
-        self.shapes = [graph.tensors[i].shape for i in graph.inputs]
+        self.machine = machine
+        self.shapes = [streamed.step.tensors[i].shape for i in streamed.step.frames]
 
     def reset(self) -> None:
         """Every sequence begins anew."""
@@ -97,16 +98,14 @@ class _WholeSequence:
     def invoke(self, inputs: Items[np.ndarray]) -> list[np.ndarray]:
         """One sequence: frames in, results put together."""
         streamed = self.streamed
-        state = initial_values(streamed.step)
+        self.machine.reset()
         rows: list[list[np.ndarray]] = []
         for t in range(streamed.steps):
             frames = [
                 np.ascontiguousarray(np.take(x, [t], axis)).reshape(shape)
-                for x, axis, shape in zip(inputs, streamed.input_axes, self.shapes, strict=False)
+                for x, axis, shape in zip(inputs, streamed.input_axes, self.shapes, strict=True)
             ]
-            outputs = self.machine.invoke([*frames, *state])
-            rows.append(outputs[: len(streamed.output_axes)])
-            state = outputs[len(streamed.output_axes) :]
+            rows.append(self.machine.invoke(frames))
         return [
             rows[-1][number]
             if axis is None
@@ -121,6 +120,7 @@ def stream(
     time_axis: int | None = None,
     mean: Mean = "running",
     changes: bool = False,
+    form: Form = "io",
 ) -> Streamed:
     """The step model of a model over whole sequences.
 
@@ -131,6 +131,7 @@ def stream(
         mean: how a mean over time is kept: as a sum, which may round otherwise than MEAN does, or
             as a window of the last T frames, which is exact and needs their memory.
         changes: allow what changes numbers.
+        form: where the step keeps its state.
 
     Raises:
         UnsupportedError: an operator that is not causal or not known here, or numbers would change
@@ -159,10 +160,10 @@ def stream(
     if streamed.changes and not changes:
         raise UnsupportedError(
             f"the step model would change numbers: {'; '.join(streamed.changes)}",
-            hint="allow changes; fusing the scan first keeps every step's own scales, and a "
-            "window keeps a mean exact",
+            hint="--fuse-scan keeps every step's own scales and --mean window keeps a mean exact; "
+            "--allow-changes takes it as it is",
         )
-    return streamed
+    return dataclasses.replace(streamed, form=form)
 
 
 class _Builder:

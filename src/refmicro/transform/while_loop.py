@@ -22,6 +22,7 @@ from refmicro.errors import UnsupportedError, UsageError
 from refmicro.model.graph import Model, Operator, OperatorCode, Subgraph
 from refmicro.program import prepare_model
 from refmicro.transform._draft import Draft, same_values
+from refmicro.transform.calling import Caller, Wire
 from refmicro.transform.proof import Machine, Open
 from refmicro.transform.step_model import StepModel, initial_values, with_state
 from refmicro.types import NO_QUANTIZATION, DType, Quantization, Tensor, TflmBuild
@@ -71,15 +72,25 @@ class Looped:
 
     def arrangement(self, open_model: Open) -> Machine:
         """A machine like the loop that runs the parts: what the loop is proven against."""
-        return _Repeated(self, open_model)
+        states = len(self.first)
+        frames, results = (
+            len(ends) - states
+            for ends in (self.step.subgraphs[0].inputs, self.step.subgraphs[0].outputs)
+        )
+        wires = [Wire(frames + i, results + i, first) for i, first in enumerate(self.first)]
+        return self.around(Caller(open_model(self.step), wires), open_model)
+
+    def around(self, step: Machine, open_model: Open) -> Machine:
+        """A machine like the loop that runs a step: frames in, the result out, `reset`."""
+        return _Repeated(self, step, open_model)
 
 
 class _Repeated:
     """Runs a step T times and collects."""
 
-    def __init__(self, looped: Looped, open_model: Open) -> None:
+    def __init__(self, looped: Looped, step: Machine, open_model: Open) -> None:
         self.looped = looped
-        self.step = open_model(looped.step)
+        self.step = step
         self.adder = None if looped.adder is None else open_model(looped.adder)
         self.tail = None if looped.tail is None else open_model(looped.tail)
 
@@ -91,7 +102,7 @@ class _Repeated:
         looped = self.looped
         graph = looped.step.subgraphs[0]
         shapes = [graph.tensors[i].shape for i in graph.inputs[: len(inputs)]]
-        state = list(looped.first)
+        self.step.reset()
         results = []
         total = None
         for t in range(looped.steps):
@@ -99,7 +110,7 @@ class _Repeated:
                 np.ascontiguousarray(np.take(x, [t], axis)).reshape(shape)
                 for x, axis, shape in zip(inputs, looped.axes, shapes, strict=True)
             ]
-            result, *state = self.step.invoke([*frames, *state])
+            (result,) = self.step.invoke(frames)
             results.append(result)
             if self.adder is not None:
                 total = np.zeros(result.shape, np.int16) if total is None else total
@@ -138,7 +149,7 @@ def while_loop(
         raise UnsupportedError(
             "a step in a loop must have frames and one result: "
             f"found {len(step.frames)} and {len(step.outputs)}",
-            hint="choose the result that is needed",
+            hint="leave out the outputs that are not needed",
         )
     body = _Body(step, steps)
     body.count()
