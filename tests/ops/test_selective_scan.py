@@ -20,8 +20,11 @@ from refmicro.ops._spec import Refused
 from refmicro.ops.selective_scan import (
     COLUMNS,
     DRIVEN,
+    MINUS_A,
+    MINUS_DELTA,
     SERIAL,
     SKIP,
+    SUM,
     UNIT,
     Product,
     Scan,
@@ -54,7 +57,19 @@ def random_sum(rng: np.random.Generator) -> Sum:
     return Sum(*offsets, *pairs[0], *pairs[1], *last, int(rng.integers(-20, 20)), *INT8)
 
 
-def random_step(rng: np.random.Generator, bits: int, fresh: bool, entries: int) -> Step:
+def random_step(rng: np.random.Generator, bits: int, fresh: bool, flags: int, size: int) -> Step:
+    entries = decay_entries(bits, flags, size)
+    step = _random_records(rng, bits, fresh, entries)
+    if not flags & SUM:
+        return step
+    shifted = random_sum(rng)
+    if bits == 16:
+        multiplier, shift = quantize_multiplier(float(rng.uniform(0.3, 2) * 2**-12))
+        shifted = shifted._replace(multiplier=multiplier, shift=shift, low=-32768, high=32767)
+    return dataclasses.replace(step, shifted=shifted)
+
+
+def _random_records(rng: np.random.Generator, bits: int, fresh: bool, entries: int) -> Step:
     if bits == 8:
         decay = tuple(int(v) for v in rng.integers(-128, 128, entries))
         records = {
@@ -114,10 +129,7 @@ def random_scan(
         table(),
         table() if gate else (),
         flags,
-        tuple(
-            random_step(rng, bits, fresh and index == 0, decay_entries(bits, flags, size))
-            for index in range(count)
-        ),
+        tuple(random_step(rng, bits, fresh and index == 0, flags, size) for index in range(count)),
     )
 
 
@@ -207,7 +219,13 @@ def test_equal_in_tflm(bits: int, steps: int, state: str) -> None:
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("bits", [8, 16])
-@pytest.mark.parametrize("flags", [0, SKIP, DRIVEN, UNIT, DRIVEN | UNIT, COLUMNS, COLUMNS | SKIP])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        *(0, SKIP, DRIVEN, UNIT, DRIVEN | UNIT, COLUMNS, COLUMNS | SKIP),
+        *(SUM, SUM | MINUS_DELTA | SKIP, SUM | MINUS_A | DRIVEN),
+    ],
+)
 @pytest.mark.parametrize("gate", [False, True])
 def test_optional_inputs(bits: int, flags: int, gate: bool) -> None:
     scan = random_scan(3, bits=bits, flags=flags, gate=gate)
@@ -244,6 +262,10 @@ def test_steps_one_by_one_are_the_steps_at_once() -> None:
     assert got.tobytes() == want.tobytes()
 
 
+ARGUMENTS = (0, COLUMNS, SUM, SUM | MINUS_DELTA, SUM | MINUS_A)
+"""What a decay may be a function of."""
+
+
 @pytest.mark.oracle
 @given(
     seed=st.integers(0, 2**31),
@@ -262,7 +284,7 @@ def test_random_parameters(
         steps=steps,
         channels=channels,
         size=size,
-        flags=(0, SKIP, DRIVEN, UNIT)[seed >> 8 & 3] | (COLUMNS if seed & 32 else 0),
+        flags=(0, SKIP, DRIVEN, UNIT)[seed >> 8 & 3] | ARGUMENTS[(seed >> 10) % len(ARGUMENTS)],
         gate=bool(seed & 2),
         many=bool(seed & 4),
         fresh=bool(seed & 8),
@@ -295,7 +317,7 @@ def test_nothing_in_the_arena_but_the_node_and_a_state() -> None:
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-@pytest.mark.parametrize("flags", [SKIP, COLUMNS])
+@pytest.mark.parametrize("flags", [SKIP, COLUMNS, SUM | MINUS_A])
 def test_options_come_back(bits: int, flags: int) -> None:
     scan = random_scan(5, bits=bits, steps=3, many=True, fresh=True, flags=flags)
     data = encode_options(scan)
@@ -304,7 +326,10 @@ def test_options_come_back(bits: int, flags: int) -> None:
     assert len(data) % 4 == 0
 
 
-@pytest.mark.parametrize("flags", [64, SKIP | UNIT])
+@pytest.mark.parametrize(
+    "flags",
+    [512, SKIP | UNIT, SUM | COLUMNS, MINUS_A, MINUS_DELTA, SUM | MINUS_A | MINUS_DELTA],
+)
 def test_unknown_flags_are_refused(flags: int) -> None:
     with pytest.raises(Refused, match="flags"):
         decode_options(encode_options(dataclasses.replace(random_scan(6), flags=flags)))
@@ -354,11 +379,13 @@ def test_wrong_sizes_are_refused_by_both(slot: int) -> None:
         ("drive", {"a_offset": 1 << 24}),
         ("update", {"a_shift": 1}),
         ("total", {"b_offset": 513}),
+        ("shifted", {"a_offset": 513}),
+        ("shifted", {"shift": 1}),
         ("keep", {"low": 5, "high": 4}),
     ],
 )
 def test_a_record_that_would_overflow_is_refused(name: str, change: dict) -> None:
-    scan = random_scan(8)
+    scan = random_scan(8, flags=SUM if name == "shifted" else SKIP)
     record = getattr(scan.sets[0], name)._replace(**change)
     step = dataclasses.replace(scan.sets[0], **{name: record})
     assert f"inside int32: {name}" in refusal(

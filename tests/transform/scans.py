@@ -28,6 +28,7 @@ class ScanMaker:
         skip: `scaled`, `plain` or `none`.
         decay: operators that make the decay of its argument; `("POWERS",)` for the powers of
             1 - s, side by side, without A.
+        argument: operator that makes the argument: MUL of s and A, ADD or SUB of delta and A.
     """
 
     def __init__(
@@ -41,12 +42,13 @@ class ScanMaker:
         skip: str = "scaled",
         gate: bool = True,
         decay: tuple[str, ...] = ("ELU", "ADD"),
+        argument: str = "MUL",
     ) -> None:
         self.rng = random.Random(seed)
         self.numbers = np.random.default_rng(seed)
         self.channels, self.size, self.steps = channels, size, steps
         self.state, self.skip, self.gate = state, skip, gate
-        self.decay = decay
+        self.decay, self.argument, self.a_last = decay, argument, bool(seed % 2)
         self.operators: list[tuple] = []
         self.inputs: list[Tensor] = []
         self.outputs: list[Tensor] = []
@@ -88,7 +90,7 @@ class ScanMaker:
         s = self.add("LOGISTIC", [delta], self.unit(count, channels))
         drive = self.add("MUL", self.turned(s, u), self.i8(count, channels), PLAIN)
         parts = {
-            "s": self.frames(s, channels, 1),
+            "s": self.frames(s if self.argument == "MUL" else delta, channels, 1),
             "drive": self.frames(drive, channels, 1),
             "b": self.frames(self.given("b", count, self.size), 1, self.size),
             "c": self.frames(self.given("c", count, self.size), 1, self.size),
@@ -150,7 +152,11 @@ class ScanMaker:
         if self.decay == ("POWERS",):
             return self.update(parts, self.powers(parts["s"]), h, new)
         argument = self.i8(*shape)
-        x = self.add("MUL", self.turned(parts["s"], weights), argument, PLAIN)
+        # The sign of a difference is the same in all steps.
+        operands = self.turned(parts["s"], weights)
+        if self.argument == "SUB":
+            operands = [parts["s"], weights][:: 1 if self.a_last else -1]
+        x = self.add(self.argument, operands, argument, PLAIN)
         for name in self.decay:
             y = self.i8(*shape)
             if name == "LOGISTIC":

@@ -15,7 +15,15 @@ from refmicro.memory.arena import Arena, model_arena
 from refmicro.model.graph import Model
 from refmicro.model.reader import parse_model, read_model
 from refmicro.model.writer import write_model
-from refmicro.ops.selective_scan import COLUMNS, DRIVEN, UNIT, decode_options
+from refmicro.ops.selective_scan import (
+    COLUMNS,
+    DRIVEN,
+    MINUS_A,
+    MINUS_DELTA,
+    SUM,
+    UNIT,
+    decode_options,
+)
 from refmicro.program import prepare_model
 from refmicro.transform._scan_pattern import find_scans
 from refmicro.transform._values import Values
@@ -142,6 +150,9 @@ FORMS = [
     {"decay": ("POWERS",)},
     {"decay": ("POWERS",), "steps": 3, "state": "none"},
     {"channels": 4, "size": 4},
+    {"argument": "SUB", "decay": ("LOGISTIC",)},
+    {"argument": "SUB", "decay": ("LOGISTIC",), "steps": 3, "state": "none"},
+    {"argument": "ADD", "decay": ("TANH", "ADD"), "state": "input", "skip": "plain"},
 ]
 
 
@@ -163,13 +174,22 @@ def test_every_form_is_proven_equal(form: dict, seed: int) -> None:
     skip=st.sampled_from(["scaled", "plain", "none"]),
     gate=st.booleans(),
     decay=st.sampled_from([("ELU", "ADD"), ("TANH", "ADD"), ("POWERS",)]),
+    argument=st.sampled_from(["MUL", "ADD", "SUB"]),
 )
 def test_random_scans_keep_their_bytes(
-    seed: int, steps: int, state: str, skip: str, gate: bool, decay: tuple[str, ...]
+    seed: int,
+    steps: int,
+    state: str,
+    skip: str,
+    gate: bool,
+    decay: tuple[str, ...],
+    argument: str,
 ) -> None:
     if state == "none" and steps == 1:
         state = "variable"
     form = {"steps": steps, "state": state, "skip": skip, "gate": gate, "decay": decay}
+    if decay != ("POWERS",):
+        form["argument"] = argument
     source = ScanMaker(seed, **form).model()
     result = fuse_scan(source)
     assert len(result.scans) == 1
@@ -186,6 +206,33 @@ def test_powers_of_a_sigmoid_become_tables_of_delta() -> None:
     assert not options.flags & DRIVEN
     assert scan.inputs[2] == -1
     assert len(options.sets[0].decay) == 4 * 256
+
+
+@pytest.mark.parametrize("name", ["ADD", "SUB"])
+def test_a_sum_of_delta_and_a_has_no_table_of_its_own(name: str) -> None:
+    """sigmoid(delta - A): the sum is the operator's, sigmoid(delta) too, and nothing is DRIVEN."""
+    result = fuse_scan(ScanMaker(2, argument=name, decay=("LOGISTIC",)).model()).model
+    (scan,) = [o for o in result.subgraphs[0].operators if o.name == "SELECTIVE_SCAN"]
+    options = decode_options(scan.custom_options)
+    assert options.flags & SUM
+    assert bool(options.flags & (MINUS_A | MINUS_DELTA)) == (name == "SUB")
+    assert not options.flags & DRIVEN
+    assert len(options.sets[0].decay) == 256
+    assert "LOGISTIC" not in names(result)[: names(result).index("SELECTIVE_SCAN")]
+
+
+@pytest.mark.oracle
+def test_the_keyword_spotter_in_six_kilobytes() -> None:
+    """The whole model, from a frame to the sum of logits, on a Cortex-M in stock TFLM."""
+    source = read_model(MAMBA["kws_mamba_int8"])
+    fused = fuse_scan(source)
+    assert fused.scans == ((1, 128, 16),)
+    result = plan_offsets(fused.model, build=TflmBuild.firmware(), time_limit_s=5).model
+    assert len(names(result)) == 12
+    assert arena(result).required_bytes <= 5_328
+    verdict = proof(source, result)
+    assert verdict.equal
+    assert verdict.plan_obeyed
 
 
 def test_a_factor_of_one_is_not_multiplied() -> None:

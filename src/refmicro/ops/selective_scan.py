@@ -6,12 +6,13 @@ For each step t and channel d, with s(t, d) = delta_table[delta[t, d]]:
     h[d, n]  = decay[n] * h[d, n] + (s * u[t, d]) * B[t, n]
     y[t, d]  = (sum_n h[d, n] * C[t, n] + D[d] * u[t, d]) * gate_table[z[t, d]]
 
-D may be 1 (`UNIT`), u may be what others call s * u (`DRIVEN`), and the decay may be a function of
-delta for each n, decay_table[n, delta[t, d]], as powers of a sigmoid are (`COLUMNS`). Every
-product and sum is requantized as the stock operator does that it stands for, so that the operator
-with an int8 state is bit-identical to a chain of MUL, ADD, FULLY_CONNECTED and int8 functions. With
-an int16 state all that lies between the int8 inputs and the int8 output has 16 bits, which no stock
-operators do.
+D may be 1 (`UNIT`), u may be what others call s * u (`DRIVEN`). The decay may be a function of a
+sum, decay_table[delta[t, d] + A[d, n]], where delta or A may be subtracted (`SUM`, `MINUS_DELTA`,
+`MINUS_A`), or of delta for each n, decay_table[n, delta[t, d]], as powers of a sigmoid are
+(`COLUMNS`). Every product and sum is requantized as the stock operator does that it stands for, so
+that the operator with an int8 state is bit-identical to a chain of MUL, ADD, FULLY_CONNECTED and
+int8 functions. With an int16 state all that lies between the int8 inputs and the int8 output has 16
+bits, which no stock operators do.
 
 Inputs: u, delta (T * D elements), A (D * N, or N for all channels), B, C (T * N), D (D elements or
 absent), z (T * D or absent), state (D * N or absent). The state is read; a variable tensor is
@@ -49,9 +50,10 @@ MAGIC = 0x31435353
 """The first four bytes of the options, `SSC1`."""
 
 SKIP, GATE, DRIVEN, UNIT, SERIAL, COLUMNS = 1, 2, 4, 8, 16, 32
+SUM, MINUS_DELTA, MINUS_A = 64, 128, 256
 """Flags: there is a D; there is a z; u takes the place of s * u; u is added without a factor; one
 invocation is one step, and input 8 says which of the T it is; the decay is a table of delta for
-each n, and there is no A."""
+each n, and there is no A; the decay is a function of delta + A, of A - delta, of delta - A."""
 
 FRESH = 1
 """Flag of a step: what was in the state does not count, h = (s * u) * B."""
@@ -110,7 +112,7 @@ class Step:
     """The arithmetic of one step.
 
     Attributes:
-        argument: s * A; unused with `COLUMNS`.
+        argument: s * A; unused with `COLUMNS` and with `SUM`.
         decay: the function of it, 256 int8 results or 513 int16 ones in units of 2^-15; with
             `COLUMNS` 256 results for each n.
         keep: decay * h; of an int16 state unused, decay * h is then rounded to the state's unit.
@@ -122,6 +124,7 @@ class Step:
         total: output + skip; of an int16 state unused, both then have one unit.
         gate: total * gate; with an int16 state also where there is no z, with 1 for the gate.
         fresh: whether the step forgets the state.
+        shifted: with `SUM` delta + A, in the place of `argument`.
     """
 
     argument: Product
@@ -135,6 +138,7 @@ class Step:
     total: Sum = _NO_SUM
     gate: Product = _NO_PRODUCT
     fresh: bool = False
+    shifted: Sum = _NO_SUM
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,7 @@ class Scan:
         start: first value of an absent state.
         delta: 256 values of the function of delta, int8 or int16.
         gate: the same of z; empty where there is none.
-        flags: `SKIP`, `DRIVEN`, `UNIT` and `SERIAL`; `GATE` follows from the table.
+        flags: all but `GATE`, which follows from the table.
         sets: one `Step` for all steps, or one for each.
     """
 
@@ -179,7 +183,7 @@ def encode_options(scan: Scan) -> bytes:
     table and, with `GATE`, the gate table, 256 values of 1 or 2 bytes. Then each set: a word of
     flags; the records argument, keep, drive, input (7 words each), update (11), output, skip (7),
     total (11), gate (7), each an int32 word for each field; the decay table, filled up with zeros
-    to whole words.
+    to whole words; with `SUM` the record shifted (11).
     """
     width = scan.state_bits // 8
     kind = {1: "b", 2: "h"}[width]
@@ -205,6 +209,8 @@ def encode_options(scan: Scan) -> bytes:
         parts.append(struct.pack(f"<{len(words)}i", *words))
         table = struct.pack(f"<{len(step.decay)}{kind}", *step.decay)
         parts.append(table.ljust(-(-len(table) // 4) * 4, b"\0"))
+        if scan.flags & SUM:
+            parts.append(struct.pack(f"<{_SUM_WORDS}i", *step.shifted))
     return b"".join(parts)
 
 
@@ -233,7 +239,8 @@ def decay_entries(state_bits: int, flags: int, size: int) -> int:
 def set_bytes(state_bits: int, flags: int = 0, size: int = 0) -> int:
     """Bytes of one set in the options."""
     table = decay_entries(state_bits, flags, size) * (state_bits // 8)
-    return 4 * (1 + _RECORD_WORDS) + -(-table // 4) * 4
+    words = 1 + _RECORD_WORDS + (_SUM_WORDS if flags & SUM else 0)
+    return 4 * words + -(-table // 4) * 4
 
 
 def decode_options(data: bytes) -> Scan:
@@ -255,8 +262,7 @@ def decode_options(data: bytes) -> Scan:
         raise Refused(f"T, D and N must be between 1 and {MAX_SIZE - 1}", found, malformed=True)
     if sets not in (1, steps):
         raise Refused("there must be one set of parameters, or T", str(sets), malformed=True)
-    known = SKIP | GATE | DRIVEN | UNIT | SERIAL | COLUMNS
-    if flags & ~known or (flags & SKIP and flags & UNIT):
+    if not _sensible(flags):
         raise Refused("flags must be known and make sense", f"{flags:#x}", malformed=True)
     tables = 2 if flags & GATE else 1
     width, place = bits // 8, 4 * _HEADER_WORDS
@@ -277,13 +283,26 @@ def decode_options(data: bytes) -> Scan:
         values[1] if flags & GATE else (),
         flags & ~GATE,
         tuple(
-            _decode_set(data, place + i * one, bits, decay_entries(bits, flags, size))
+            _decode_set(data, place + i * one, bits, flags, decay_entries(bits, flags, size))
             for i in range(sets)
         ),
     )
 
 
-def _decode_set(data: bytes, place: int, bits: int, entries: int) -> Step:
+def _sensible(flags: int) -> bool:
+    """Whether flags are known and go together."""
+    known = SKIP | GATE | DRIVEN | UNIT | SERIAL | COLUMNS | SUM | MINUS_DELTA | MINUS_A
+    signs = flags & (MINUS_DELTA | MINUS_A)
+    return not (
+        flags & ~known
+        or (flags & SKIP and flags & UNIT)
+        or (flags & SUM and flags & COLUMNS)
+        or (signs and not flags & SUM)
+        or signs == MINUS_DELTA | MINUS_A
+    )
+
+
+def _decode_set(data: bytes, place: int, bits: int, flags: int, entries: int) -> Step:
     words = struct.unpack_from(f"<{1 + _RECORD_WORDS}i", data, place)
     at = 1
     records: list[Product | Sum] = []
@@ -294,8 +313,24 @@ def _decode_set(data: bytes, place: int, bits: int, entries: int) -> Step:
     argument, keep, drive, given, update, output, skip, total, gate = records
     table = f"<{entries}{'b' if bits == 8 else 'h'}"
     decay = struct.unpack_from(table, data, place + 4 * len(words))
-    fresh = bool(words[0] & FRESH)
-    return Step(argument, decay, keep, drive, given, update, output, skip, total, gate, fresh=fresh)
+    shifted = _NO_SUM
+    if flags & SUM:
+        end = place + set_bytes(bits, flags) - 4 * _SUM_WORDS
+        shifted = Sum(*struct.unpack_from(f"<{_SUM_WORDS}i", data, end))
+    return Step(
+        argument,
+        decay,
+        keep,
+        drive,
+        given,
+        update,
+        output,
+        skip,
+        total,
+        gate,
+        fresh=bool(words[0] & FRESH),
+        shifted=shifted,
+    )
 
 
 @dataclass(frozen=True)
@@ -313,7 +348,10 @@ class Prepared:
     def words(self) -> np.ndarray:
         """One row of int64 words a set, the flags first."""
         rows = [
-            [int(step.fresh), *(word for record in _records(step) for word in record)]
+            [
+                int(step.fresh),
+                *(word for record in (*_records(step), step.shifted) for word in record),
+            ]
             for step in self.scan.sets
         ]
         return np.array(rows, np.int64)
@@ -415,7 +453,7 @@ def _check_records(scan: Scan) -> None:
             fine = fine and largest << max(record.shift, 0) < (1 << 31) - (1 << 16)
             _require(fine and abs(record.output_offset) <= 1 << 15, name, record)
             _require(low <= record.low <= record.high <= high, name, record)
-        for name in ("update", "total"):
+        for name in ("update", "total", "shifted"):
             record = getattr(step, name)
             fine = all(abs(offset) <= 512 for offset in (record.a_offset, record.b_offset))
             fine = fine and _in_range(record.a_multiplier, record.a_shift, 0)
@@ -474,7 +512,7 @@ def _rows(array: np.ndarray, batch: int) -> np.ndarray:
 
 # Where each record begins in a row of words; the first word is the set's flags.
 _ARGUMENT, _KEEP, _DRIVE, _INPUT = 1, 8, 15, 22
-_UPDATE, _OUTPUT, _SKIP, _TOTAL, _GATE = 29, 40, 47, 54, 65
+_UPDATE, _OUTPUT, _SKIP, _TOTAL, _GATE, _SHIFTED = 29, 40, 47, 54, 65, 72
 
 
 @jit(inline=True)
@@ -490,15 +528,25 @@ def _product(a, b, words, row, at):
 
 
 @jit(inline=True)
-def _sum(a, b, words, row, at):
+def _sum(a, b, words, row, at, a_sign=1, b_sign=1):
     left = multiply_by_quantized_multiplier(
         (a + words[row, at]) << 20, words[row, at + 2], words[row, at + 3]
     )
     right = multiply_by_quantized_multiplier(
         (b + words[row, at + 1]) << 20, words[row, at + 4], words[row, at + 5]
     )
-    value = multiply_by_quantized_multiplier(left + right, words[row, at + 6], words[row, at + 7])
+    value = multiply_by_quantized_multiplier(
+        a_sign * left + b_sign * right, words[row, at + 6], words[row, at + 7]
+    )
     return clamp(value + words[row, at + 8], words[row, at + 9], words[row, at + 10])
+
+
+@jit(inline=True)
+def _shifted(delta, weight, words, row, flags):
+    """The sum of delta and a value of A, either of which may be subtracted."""
+    delta_sign = -1 if flags & MINUS_DELTA else 1
+    a_sign = -1 if flags & MINUS_A else 1
+    return _sum(delta, weight, words, row, _SHIFTED, delta_sign, a_sign)
 
 
 @jit
@@ -543,7 +591,10 @@ def _scan_int8(
                         entry = n * 256 + index
                         if not sizes[4] & COLUMNS:
                             weight = np.int64(a[row * many[2], channel * sizes[5] + n])
-                            entry = _product(s, weight, words, p, _ARGUMENT) + 128
+                            if sizes[4] & SUM:
+                                entry = _shifted(index - 128, weight, words, p, sizes[4]) + 128
+                            else:
+                                entry = _product(s, weight, words, p, _ARGUMENT) + 128
                         old = np.int64(state[row, place])
                         kept = _product(decay[p, entry], old, words, p, _KEEP)
                         h = _sum(kept, h, words, p, _UPDATE)
@@ -605,7 +656,10 @@ def _scan_int16(
                             kept = decay[p, n * 256 + index]
                         else:
                             weight = np.int64(a[row * many[2], channel * sizes[5] + n])
-                            argument = _product(s, weight, words, p, _ARGUMENT) + 32768
+                            if sizes[4] & SUM:
+                                argument = _shifted(index - 128, weight, words, p, sizes[4]) + 32768
+                            else:
+                                argument = _product(s, weight, words, p, _ARGUMENT) + 32768
                             low = decay[p, argument >> 7]
                             rise = decay[p, (argument >> 7) + 1] - low
                             kept = low + ((rise * (argument & 127) + 64) >> 7)

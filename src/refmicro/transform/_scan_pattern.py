@@ -1,8 +1,9 @@
 """Finds selective scans in a subgraph: one step with a state, or steps that follow one another.
 
-One step is h' = decay * h + drive * B and y = h' . C, with decay a function of delta * A and drive
-the product of delta and u. Copies may lie between any two operators, factors may stand in any
-order, and what belongs to one step may be a part of a tensor that holds all steps.
+One step is h' = decay * h + drive * B and y = h' . C, with decay a function of delta * A, or of a
+sum or difference of both, and drive the product of delta and u. Copies may lie between any two
+operators, factors may stand in any order, and what belongs to one step may be a part of a tensor
+that holds all steps.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class StepMatch:
 
     `delta`, `drive`, `b` and `c` are values with a part for each step, of which this is `index`.
     Where the decay has a function of delta for each of the state's columns, these are `columns`,
-    and there are no `a`, `decay` and `argument`.
+    and there are no `a`, `decay` and `argument`. Where the argument is a sum, `signs` are those of
+    delta and A in it, and the drive may be the product of u and a function of delta.
     """
 
     index: int
@@ -50,6 +52,7 @@ class StepMatch:
     update: Factors | None
     output: Factors
     columns: tuple[Function, ...] = ()
+    signs: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,11 @@ class ScanMatch:
     total: Factors | None = None
     gate: Function | None = None
     gate_product: Factors | None = None
+
+    @property
+    def signs(self) -> tuple[int, int] | None:
+        """Signs of delta and A where the argument is a sum of them."""
+        return self.steps[-1].signs
 
     @property
     def old(self) -> int | None:
@@ -158,6 +166,7 @@ def _state_step(values: Values, number: int, op: Operator) -> StepMatch | None:
                 update=Factors(number, swapped),
                 output=output.factors,
                 columns=argument.columns,
+                signs=argument.signs,
             )
     return None
 
@@ -218,18 +227,20 @@ def _part(values: Values, value: int) -> tuple[int, int] | None:
 
 @dataclass(frozen=True)
 class _Argument:
-    """delta * A, and the function that makes the decay of it; or functions of delta, and of it."""
+    """delta * A or a sum of both, and the function that makes the decay of it; or functions of
+    delta."""
 
     delta: int
     a: int | None
     function: Function | None
     factors: Factors | None
     columns: tuple[Function, ...] = ()
+    signs: tuple[int, int] | None = None
 
 
 def _argument(values: Values, decay: int, outer: _Outer) -> _Argument | None:
     function = values.function(decay)
-    found = values.named(function.source, "MUL")
+    found = values.named(function.source, "MUL", "ADD", "SUB")
     if found is None:
         return None
     number, op = found
@@ -247,8 +258,17 @@ def _argument(values: Values, decay: int, outer: _Outer) -> _Argument | None:
             continue
         part = _part(values, delta)
         if part is not None and part[1] == outer.index:
-            return _Argument(part[0], a, function, Factors(number, swapped))
+            signs = _signs(op, swapped)
+            return _Argument(part[0], a, function, Factors(number, swapped), signs=signs)
     return None
+
+
+def _signs(op: Operator, swapped: bool) -> tuple[int, int] | None:
+    """Signs of the operands of a sum, the second first where they are swapped."""
+    if op.name == "MUL":
+        return None
+    second = -1 if op.name == "SUB" else 1
+    return (second, 1) if swapped else (1, second)
 
 
 def _columns(values: Values, decay: int, outer: _Outer) -> _Argument | None:
@@ -333,7 +353,7 @@ def _scan(values: Values, steps: list[StepMatch]) -> ScanMatch | None:
     last = steps[-1]
     count = len(steps)
     shared = {(step.drive, step.b, step.c) for step in steps}
-    weights = {(step.delta, step.a) for step in steps if step.old is not None}
+    weights = {(step.delta, step.a, step.signs) for step in steps if step.old is not None}
     if len(shared) != 1 or len(weights) != 1 or [s.index for s in steps] != list(range(count)):
         return None
     size = values.tensor(last.c).elements // count
@@ -354,7 +374,7 @@ def _scan(values: Values, steps: list[StepMatch]) -> ScanMatch | None:
 def _drive(values: Values, step: StepMatch) -> tuple[int, Function, Factors | None]:
     """u, the function of delta, and the product of both; where there is none the value itself."""
     value = step.drive
-    direct = values.function(step.delta)
+    direct = values.function(step.delta) if step.signs is None else values.itself(step.delta)
     found = values.named(value, "MUL")
     if found is None:
         return value, direct, None
@@ -364,9 +384,10 @@ def _drive(values: Values, step: StepMatch) -> tuple[int, Function, Factors | No
         return value, direct, None
     bases = [values.alias(i) for i in op.inputs]
     for swapped, (s, u) in ((False, bases), (True, bases[::-1])):
-        if not step.columns and s == step.delta:
-            return u, direct, Factors(number, swapped)
-        if step.columns and (function := values.function(s)).source == direct.source:
+        if not step.columns and step.signs is None:
+            if s == step.delta:
+                return u, direct, Factors(number, swapped)
+        elif (function := values.function(s, of=direct.source)).source == direct.source:
             return u, function, Factors(number, swapped)
     return value, direct, None
 

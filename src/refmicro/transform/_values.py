@@ -236,16 +236,21 @@ class Values:
                         queue.append(index)
         return found
 
-    def function(self, value: int) -> Function:
+    def itself(self, value: int) -> Function:
+        """The function of a value that is this value."""
+        return Function(self.alias(value), (), tuple(range(-128, 128)))
+
+    def function(self, value: int, of: int | None = None) -> Function:
         """The operators that make a value of another one, element by element: as many as can be.
 
-        They may branch and meet again, as long as all of it comes from one value in the end.
+        They may branch and meet again, as long as all of it comes from one value in the end. It
+        goes no further back than to the value `of`.
         """
         value = self.alias(value)
-        best = Function(value, (), tuple(range(-128, 128)))
+        best = self.itself(value)
         chain: dict[int, Operator] = {}
         leaves = {value}
-        while leaves:
+        while leaves and best.source != of:
             # The value computed last cannot be needed by another leaf.
             found = {i: self._pointwise(i) for i in leaves}
             last = max(leaves, key=lambda i: -1 if found[i] is None else found[i][0])

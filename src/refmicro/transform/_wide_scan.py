@@ -14,7 +14,7 @@ import numpy as np
 from refmicro.errors import UnsupportedError
 from refmicro.fixedpoint import quantize_multiplier
 from refmicro.model.graph import Operator
-from refmicro.ops.selective_scan import Product, Scan, Step, Sum
+from refmicro.ops.selective_scan import SUM_SHIFT, Product, Scan, Step, Sum
 from refmicro.program import PreparedNode
 from refmicro.transform._scan_pattern import ScanMatch, StepMatch
 from refmicro.transform._values import Function, Values
@@ -148,9 +148,12 @@ class _Wide:
         given = self.drive_scale * b.scale / self.state_scale
         output = self.state_scale * c.scale / self.sum_scale
         last = self.sum_scale * self.gate_scale / self.total.scale
-        argument, decay = Product(), (0,) * (256 * match.size if match.a is None else ENTRIES)
+        argument, shifted = Product(), Sum()
+        decay = (0,) * (256 * match.size if match.a is None else ENTRIES)
         if step.columns:
             decay = self._columns(step)
+        elif step.signs is not None:
+            shifted, decay = self._shifted(step)
         elif step.old is not None:
             argument, decay = self._decay(step)
         return Step(
@@ -167,6 +170,7 @@ class _Wide:
             total=Sum(),
             gate=Product(0, 0, *quantize_multiplier(last), self.total.zero_point, -128, 127),
             fresh=step.old is None,
+            shifted=shifted,
         )
 
     def _decay(self, step: StepMatch) -> tuple[Product, tuple[int, ...]]:
@@ -175,12 +179,28 @@ class _Wide:
         weights = (a.array().astype(np.float64) - a.zero_point) * a.scale
         corners = np.outer(self.delta_range, (weights.min(), weights.max()))
         low, high = min(float(corners.min()), 0.0), max(float(corners.max()), 0.0)
-        scale = (high - low) / 65535 or 1.0
-        zero_point = round(-32768 - low / scale)
+        scale, zero_point = _grid(low, high)
         argument = _product(0, -a.zero_point, self.delta_scale * a.scale / scale, zero_point)
+        return argument, self._interpolated(step.decay, scale, zero_point)
+
+    def _shifted(self, step: StepMatch) -> tuple[Sum, tuple[int, ...]]:
+        """delta + A on such a scale, and the decay."""
+        delta, a = self.values.tensor(step.delta), self.values.tensor(step.a)
+        parts = [_range(tensor, sign) for tensor, sign in zip((delta, a), step.signs, strict=True)]
+        low, high = (sum(ends) for ends in zip(*parts, strict=True))
+        scale, zero_point = _grid(low, high)
+        twice = 2 * max(delta.scale, a.scale)
+        words = quantize_multiplier(delta.scale / twice) + quantize_multiplier(a.scale / twice)
+        words += quantize_multiplier(twice / ((1 << SUM_SHIFT) * scale))
+        offsets = -delta.zero_point, -a.zero_point
+        shifted = Sum(*offsets, *words, zero_point, -LIMIT - 1, LIMIT)
+        return shifted, self._interpolated(step.decay, scale, zero_point)
+
+    def _interpolated(self, function: Function, scale: float, zero_point: int) -> tuple[int, ...]:
+        """A function at each 128th value of a 16-bit argument."""
         points = (np.arange(ENTRIES) * 128 - 32768 - zero_point) * scale
-        decay = np.rint(self.evaluate(step.decay, points) * (LIMIT + 1))
-        return argument, tuple(int(v) for v in decay.clip(-LIMIT - 1, LIMIT))
+        decay = np.rint(self.evaluate(function, points) * (LIMIT + 1))
+        return tuple(int(v) for v in decay.clip(-LIMIT - 1, LIMIT))
 
     def _columns(self, step: StepMatch) -> tuple[int, ...]:
         """The decay for each column and value of delta."""
@@ -205,6 +225,18 @@ class _Wide:
 def _product(a_offset: int, b_offset: int, real: float, output_offset: int = 0) -> Product:
     multiplier, shift = quantize_multiplier(real)
     return Product(a_offset, b_offset, multiplier, shift, output_offset, -LIMIT - 1, LIMIT)
+
+
+def _range(tensor: Tensor, sign: int) -> tuple[float, float]:
+    """The smallest and the largest value that an int8 tensor can hold, with a sign."""
+    ends = [sign * (q - tensor.zero_point) * tensor.scale for q in (-128, 127)]
+    return min(ends), max(ends)
+
+
+def _grid(low: float, high: float) -> tuple[float, int]:
+    """Scale and zero point with which 16 bits hold a range."""
+    scale = (high - low) / 65535 or 1.0
+    return scale, round(-32768 - low / scale)
 
 
 def _largest(tensor: Tensor) -> float:

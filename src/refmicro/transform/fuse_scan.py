@@ -22,7 +22,10 @@ from refmicro.model.graph import Model, Operator, OperatorCode
 from refmicro.ops.selective_scan import (
     COLUMNS,
     DRIVEN,
+    MINUS_A,
+    MINUS_DELTA,
     SKIP,
+    SUM,
     SUM_SHIFT,
     UNIT,
     Product,
@@ -198,6 +201,9 @@ class _Builder:
         flags = SKIP if match.skip is not None else 0
         flags |= UNIT if match.total is not None and match.skip is None else 0
         flags |= COLUMNS if match.a is None else 0
+        delta_sign, a_sign = match.signs or (1, 1)
+        flags |= SUM if match.signs is not None else 0
+        flags |= (MINUS_DELTA if delta_sign < 0 else 0) | (MINUS_A if a_sign < 0 else 0)
         return flags | (DRIVEN if match.drive is None else 0)
 
     def _start(self) -> int:
@@ -278,8 +284,10 @@ class _Builder:
                 **common,
             )
         decay = self._columns(step) if step.decay is None else step.decay.table
+        summed = step.signs is not None
         return Step(
-            argument=self._product(step.argument),
+            argument=Product() if summed else self._product(step.argument),
+            shifted=self._sum(step.argument) if summed else Sum(),
             decay=decay,
             keep=self._product(step.keep),
             update=self._sum(step.update),
@@ -304,13 +312,12 @@ class _Builder:
         return record
 
     def _sum(self, factors: Factors | None) -> Sum:
-        """An ADD as it was prepared."""
+        """An ADD or SUB as it was prepared; the flags hold its signs."""
         if factors is None:
             return Sum()
         left_shift, *rest = self._data(factors).arguments
         assert left_shift == SUM_SHIFT, left_shift
-        a_offset, b_offset, am, a_shift, bm, b_shift, multiplier, shift, sign, *limits = rest
-        assert sign == 1, sign
+        a_offset, b_offset, am, a_shift, bm, b_shift, multiplier, shift, _, *limits = rest
         if factors.swapped:
             a_offset, am, a_shift, b_offset, bm, b_shift = (
                 b_offset, bm, b_shift, a_offset, am, a_shift

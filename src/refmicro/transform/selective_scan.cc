@@ -107,6 +107,9 @@ constexpr int32_t kDriven = 4;  // u takes the place of the product of delta and
 constexpr int32_t kUnit = 8;    // u is added without a factor
 constexpr int32_t kSerial = 16;  // one invocation is one step, input kStep says which
 constexpr int32_t kColumns = 32;  // the decay is a table of delta for each n, there is no A
+constexpr int32_t kSum = 64;       // the decay is a function of the sum of delta and A
+constexpr int32_t kMinusDelta = 128;
+constexpr int32_t kMinusA = 256;
 constexpr int32_t kFresh = 1;
 constexpr int32_t kSizeLimit = 1 << 16;
 constexpr int kSumShift = 20;
@@ -163,10 +166,11 @@ int32_t Multiply(const Product& p, int32_t a, int32_t b) {
   return Finish(p, (a + p.a_offset) * (b + p.b_offset));
 }
 
-int32_t Add(const Sum& s, int32_t a, int32_t b) {
+int32_t Add(const Sum& s, int32_t a, int32_t b, int32_t a_sign = 1, int32_t b_sign = 1) {
   const int32_t left = Rescale((a + s.a_offset) * (1 << kSumShift), s.a_multiplier, s.a_shift);
   const int32_t right = Rescale((b + s.b_offset) * (1 << kSumShift), s.b_multiplier, s.b_shift);
-  return Clamp(Rescale(left + right, s.multiplier, s.shift) + s.output_offset, s.low, s.high);
+  const int32_t sum = a_sign * left + b_sign * right;
+  return Clamp(Rescale(sum, s.multiplier, s.shift) + s.output_offset, s.low, s.high);
 }
 
 int32_t DecayBytes(const Header& h) {
@@ -202,6 +206,14 @@ class Options {
   static const T* DecayTable(const Step& step) {
     return reinterpret_cast<const T*>(&step + 1);
   }
+  // What the decay is a function of, for one step size and one value of A.
+  int32_t Argument(const Step& step, int32_t delta, int32_t s, int32_t a) const {
+    const int32_t flags = header().flags;
+    if (!(flags & kSum)) return Multiply(step.argument, s, a);
+    const uint8_t* const end = DecayTable<uint8_t>(step) + DecayBytes(header());
+    return Add(*reinterpret_cast<const Sum*>(end), delta, a, (flags & kMinusDelta) ? -1 : 1,
+               (flags & kMinusA) ? -1 : 1);
+  }
   bool Valid(int32_t bytes) const {
     if (start_ == nullptr || reinterpret_cast<uintptr_t>(start_) % alignof(int32_t) != 0 ||
         bytes < static_cast<int32_t>(sizeof(Header))) {
@@ -219,7 +231,8 @@ class Options {
  private:
   static bool InRange(int32_t value) { return value > 0 && value < kSizeLimit; }
   int32_t SetBytes() const {
-    return static_cast<int32_t>(sizeof(Step)) + DecayBytes(header());
+    const int32_t sum = (header().flags & kSum) ? static_cast<int32_t>(sizeof(Sum)) : 0;
+    return static_cast<int32_t>(sizeof(Step)) + DecayBytes(header()) + sum;
   }
   const uint8_t* const start_;
 };
@@ -252,8 +265,9 @@ void ScanChannel(const Options& options, const Tensors& x, int32_t channel, cons
     for (int32_t n = 0; n < header.size; ++n) {
       int32_t value = Multiply(step.input, drive, b[n]);
       if (!(step.flags & kFresh)) {
-        const int32_t entry =
-            columns ? n * 256 + index : Multiply(step.argument, s, a[n]) + 128;
+        const int32_t entry = columns
+                                  ? n * 256 + index
+                                  : options.Argument(step, x.delta[place], s, a[n]) + 128;
         value = Add(step.update, Multiply(step.keep, decay[entry], h[n]), value);
       }
       new_h[n] = static_cast<int8_t>(value);
@@ -297,7 +311,7 @@ void ScanChannel(const Options& options, const Tensors& x, int32_t channel, cons
         if (columns) {
           kept = decay[n * 256 + index];
         } else {
-          const int32_t argument = Multiply(step.argument, s, a[n]) + 32768;
+          const int32_t argument = options.Argument(step, x.delta[place], s, a[n]) + 32768;
           const int32_t low = decay[argument >> 7];
           const int32_t rise = decay[(argument >> 7) + 1] - low;
           kept = low + ((rise * (argument & 127) + 64) >> 7);
