@@ -22,11 +22,15 @@ class Target:
         family: which generator writes its kernels: `plain`, `smlad` or `helium`.
         registers: general registers that an inner loop may use.
         fixed_registers: of these, taken by pointers, the loop's end and temporary values.
+        operand_registers: registers of a held word: 2 where the multiply instruction wants its
+            values unpacked.
         word_bytes: bytes that one load into a register, or one store, moves at most.
         unaligned: whether a word may lie at any address.
         macs: products of one multiply-accumulate instruction.
         instructions: the instructions that the schedule stands on.
         vector_bytes: bytes of a vector register, 0 without.
+        vector_registers: how many of them; sums then stay in general registers, of which
+            `registers` counts those that the instructions take (VMLADAVA: the even ones).
         sram_bytes, flash_bytes: of the part in `source`.
         flash_wait_states: cycles that a read from flash waits there.
         source: where the figures are from.
@@ -37,11 +41,13 @@ class Target:
     family: str
     registers: int
     fixed_registers: int
+    operand_registers: int
     word_bytes: int
     unaligned: bool
     macs: int
     instructions: tuple[str, ...]
     vector_bytes: int
+    vector_registers: int
     sram_bytes: int
     flash_bytes: int
     flash_wait_states: int
@@ -53,13 +59,15 @@ _ROWS = (
         name="cortex-m0plus",
         core="Arm Cortex-M0+ (ARMv6-M)",
         family="plain",
-        registers=8,
-        fixed_registers=3,
+        registers=10,
+        fixed_registers=5,
+        operand_registers=1,
         word_bytes=4,
         unaligned=False,
         macs=1,
         instructions=("LDR", "LDM", "MULS", "SXTB"),
         vector_bytes=0,
+        vector_registers=0,
         sram_bytes=8 << 10,
         flash_bytes=32 << 10,
         flash_wait_states=1,
@@ -69,13 +77,15 @@ _ROWS = (
         name="cortex-m3",
         core="Arm Cortex-M3 (ARMv7-M)",
         family="plain",
-        registers=13,
-        fixed_registers=4,
+        registers=14,
+        fixed_registers=5,
+        operand_registers=1,
         word_bytes=4,
         unaligned=True,
         macs=1,
         instructions=("LDR", "MLA", "SXTB", "SMULL"),
         vector_bytes=0,
+        vector_registers=0,
         sram_bytes=20 << 10,
         flash_bytes=128 << 10,
         flash_wait_states=2,
@@ -87,11 +97,13 @@ _ROWS = (
         family="smlad",
         registers=14,
         fixed_registers=3,
+        operand_registers=2,
         word_bytes=4,
         unaligned=True,
         macs=2,
         instructions=("LDR", "SXTB16", "SMLAD", "SMULL"),
         vector_bytes=0,
+        vector_registers=0,
         sram_bytes=256 << 10,
         flash_bytes=1 << 20,
         flash_wait_states=2,
@@ -103,11 +115,13 @@ _ROWS = (
         family="smlad",
         registers=14,
         fixed_registers=3,
+        operand_registers=2,
         word_bytes=4,
         unaligned=True,
         macs=2,
         instructions=("LDR", "SXTB16", "SMLAD", "SMULL"),
         vector_bytes=0,
+        vector_registers=0,
         sram_bytes=320 << 10,
         flash_bytes=1 << 20,
         flash_wait_states=7,
@@ -117,13 +131,15 @@ _ROWS = (
         name="cortex-m55",
         core="Arm Cortex-M55 (ARMv8.1-M, Helium)",
         family="helium",
-        registers=13,
-        fixed_registers=5,
+        registers=7,
+        fixed_registers=1,
+        operand_registers=1,
         word_bytes=4,
         unaligned=True,
         macs=16,
         instructions=("VLDRB", "VMLADAVA", "VPST", "LE"),
         vector_bytes=16,
+        vector_registers=8,
         sram_bytes=512 << 10,
         flash_bytes=512 << 10,
         flash_wait_states=0,
@@ -135,11 +151,13 @@ _ROWS = (
         family="plain",
         registers=28,
         fixed_registers=5,
+        operand_registers=1,
         word_bytes=4,
         unaligned=False,
         macs=1,
         instructions=("LW", "MUL", "ADD", "MULH"),
         vector_bytes=0,
+        vector_registers=0,
         sram_bytes=400 << 10,
         flash_bytes=4 << 20,
         flash_wait_states=4,
@@ -151,11 +169,13 @@ _ROWS = (
         family="plain",
         registers=16,
         fixed_registers=4,
+        operand_registers=1,
         word_bytes=1,
         unaligned=True,
         macs=1,
         instructions=("the compiler's",),
         vector_bytes=0,
+        vector_registers=0,
         sram_bytes=1 << 30,
         flash_bytes=1 << 30,
         flash_wait_states=0,

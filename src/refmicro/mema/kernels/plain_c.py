@@ -27,7 +27,7 @@ from refmicro.mema.kernel import (
 from refmicro.mema.kernels.text import comment, indent
 from refmicro.mema.layout import Layout, layout
 from refmicro.mema.problem import Convolution, Matmul
-from refmicro.mema.schedule import Schedule, derive
+from refmicro.mema.schedule import Schedule, best
 from refmicro.mema.target import Target
 
 
@@ -46,7 +46,7 @@ def generate(
         wide_sums=requantization.wide_sums,
         scaled=requantization.constant is None,
     )
-    schedule = derive(problem, target, of=found)
+    schedule = best(target, found)
     text = "\n".join(_Writer(matmul, schedule, requantization, name, target).kernel()) + "\n"
     return Kernel(
         name,
