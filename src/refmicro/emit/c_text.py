@@ -102,6 +102,13 @@ def array(c_type: str, name: str, values: np.ndarray) -> str:
     return f"static const {c_type} {name}[{len(items)}] = {{\n{wrapped(items)}\n}};\n"
 
 
+def aligned_array(name: str, values: np.ndarray) -> str:
+    """The same of int8, as `NAME.values`, at a multiple of four bytes."""
+    items = [integer(value) for value in values.reshape(-1).tolist()]
+    head = f"static const union {{ int8_t values[{len(items)}]; int32_t alignment; }} {name} = {{{{"
+    return f"{head}\n{wrapped(items)}\n}}}};\n"
+
+
 def wrapped(items: list[str]) -> str:
     """Items with commas, in lines of at most `LINE_CHARACTERS`."""
     lines, line = [], "   "

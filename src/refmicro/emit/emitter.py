@@ -1,7 +1,8 @@
 """A model as freestanding C99: no heap, no library, one static arena.
 
-Three files: `NAME.h` (what an application sees), `NAME.c` (the operators) and `NAME_data.h`
-(weights and tables, which `NAME.c` alone includes). The text depends on the model, the target and
+`NAME.h` is what an application sees, `NAME.c` are the operators, `NAME_data.h` are weights and
+tables, which `NAME.c` alone includes, and `mema.h`, where matrix kernels need it, is the same for
+all models. The text depends on the model, the target and
 the name alone: no dates, no paths.
 """
 

@@ -7,7 +7,8 @@ and constants of equal text are written once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -129,6 +130,35 @@ class Unit:
             self.constant_bytes[name] = values.nbytes
         return self._constant_names[key]
 
+    def word_constant(self, base: str, values: np.ndarray) -> str:
+        """The expression of a constant int8 array that lies at a multiple of four bytes."""
+        values = np.ascontiguousarray(values, np.int8)
+        key = ("aligned", values.size, values.tobytes())
+        if key not in self._constant_names:
+            name = self._constant_names[key] = self.name(base)
+            self.constants[name] = c_text.aligned_array(name, values)
+            self.constant_bytes[name] = -(-values.nbytes // 4) * 4
+        return f"{self._constant_names[key]}.values"
+
+    def weights(self, base: str, packed: Mapping[str, np.ndarray]) -> str:
+        """The name of a `struct mema_weights` of these arrays."""
+        members = []
+        for member in ("filter", "bias", "multiplier", "shift"):
+            values = packed.get(member)
+            if values is None:
+                members.append("0")
+            elif member in ("filter", "shift"):
+                members.append(self.word_constant(f"{base}_{member}", values))
+            else:
+                members.append(self.constant(f"{base}_{member}", values))
+        key = ("weights", *members)
+        if key not in self._constant_names:
+            name = self._constant_names[key] = self.name(f"{base}_weights")
+            text = ", ".join(members)
+            self.constants[name] = f"static const struct mema_weights {name} = {{{text}}};\n"
+            self.constant_bytes[name] = 16
+        return self._constant_names[key]
+
     def function(self, base: str, parameters: Sequence[str], body: str, about: str = "") -> str:
         """The name of a function of this text, which returns nothing."""
         parts = ", ".join(parameters) or "void"
@@ -143,11 +173,11 @@ class Unit:
             self.functions[name] = f"{note}{head}\n{{\n{c_text.indented(body)}\n}}\n"
         return self._function_names[key]
 
-    def whole_function(self, base: str, text: str) -> str:
-        """The name of a function given as its whole text, with `NAME` where its name stands."""
+    def whole_function(self, base: str, text: str, placeholder: str) -> str:
+        """The name of a function given as its whole text, with `placeholder` for its name."""
         if text not in self._function_names:
             name = self._function_names[text] = self.name(base)
-            self.functions[name] = text.replace("NAME", name)
+            self.functions[name] = text.replace(placeholder, name)
         return self._function_names[text]
 
 
@@ -195,15 +225,20 @@ class Op:
         """Output `index`."""
         return self._operand(self.node.operator.outputs[index], "")
 
-    def _operand(self, index: int, base: str) -> Operand:
-        tensor = self.unit.program.model.subgraphs[self.node.subgraph].tensors[index]
+    def tensor(self, subgraph: int, index: int) -> Operand:
+        """A tensor of another subgraph, for operators that run it."""
+        return self._operand(index, f"{self.base}_value", subgraph)
+
+    def _operand(self, index: int, base: str, subgraph: int | None = None) -> Operand:
+        subgraph = self.node.subgraph if subgraph is None else subgraph
+        tensor = self.unit.program.model.subgraphs[subgraph].tensors[index]
         if tensor.dtype not in c_text.TYPES:
             self.refuse(f"has a tensor of type {tensor.dtype}")
         if tensor.is_constant and not tensor.is_variable:
             if tensor.dtype is DType.INT4:
                 self.refuse("has packed int4 constants that it reads as they are")
             return Operand(tensor, None, base)
-        return Operand(tensor, TensorPlace(self.node.subgraph, index))
+        return Operand(tensor, TensorPlace(subgraph, index))
 
     def scratch(self, nbytes: int) -> Place:
         """Memory for this operator alone, while it runs; aligned for every type."""
@@ -226,6 +261,10 @@ class Op:
         """The name of a constant array."""
         return self.unit.constant(f"{self.base}_{what}", values)
 
+    def weights(self, packed: Mapping[str, np.ndarray]) -> str:
+        """The name of the arrays of a generated kernel."""
+        return self.unit.weights(self.base, packed)
+
     def kernel(
         self,
         parameters: Sequence[tuple[str, str, Operand | Place | str]],
@@ -246,17 +285,24 @@ class Op:
 
     def call(self, function: str, arguments: Sequence[Operand | Place | str]) -> None:
         """A call of a function by name."""
+        holes = ", ".join("{}" for _ in arguments)
+        self.statements.append(self.statement(f"{function}({holes});", *arguments))
+
+    def statement(self, text: str, *arguments: Operand | Place | str) -> Statement:
+        """C text with `{}` for each argument; other braces are doubled."""
         words, places = [], []
         for argument in arguments:
             where = argument.where if isinstance(argument, Operand) else argument
             if where is None:
                 where = self.unit.constant(argument.base, argument.tensor.array())
             if isinstance(where, str):
-                words.append(where)
+                words.append(where.replace("{", "{{").replace("}", "}}"))
             else:
                 words.append(f"{{{len(places)}}}")
                 places.append(where)
-        self.statements.append(Statement(f"{function}({', '.join(words)});", tuple(places)))
+        parts = re.split(r"(?<!\{)\{\}(?!\})", text)
+        pieces = [part + word for part, word in zip(parts, [*words, ""], strict=True)]
+        return Statement("".join(pieces), tuple(places))
 
     def copy(self, source: Operand | Place, target: Operand | Place, nbytes: int) -> None:
         """Bytes from one place to another, which do not overlap."""

@@ -9,6 +9,7 @@ from refmicro.emit.c_text import comment, integer
 from refmicro.emit.helpers import needed
 from refmicro.emit.plan import Plan
 from refmicro.emit.unit import Op, Place, Statement, StatePlace, TensorPlace, Unit
+from refmicro.mema.kernel import header as mema_header
 from refmicro.types import DType, Tensor
 
 
@@ -19,6 +20,8 @@ def write(unit: Unit, ops: list[Op], plan: Plan, name: str) -> dict[str, str]:
         f"{name}.c": _source(unit, ops, plan, name),
         f"{name}_data.h": _data(unit, name),
     }
+    if _uses_mema(unit):
+        texts["mema.h"] = mema_header()
     return {key: re.sub(r"[ \t]+\n", "\n", text) for key, text in texts.items()}
 
 
@@ -95,7 +98,12 @@ def _described(tensor: Tensor) -> str:
 # The data
 
 
+def _uses_mema(unit: Unit) -> bool:
+    return any("struct mema_weights" in text for text in unit.constants.values())
+
+
 def _data(unit: Unit, name: str) -> str:
+    mema = '#include "mema.h"\n' if _uses_mema(unit) else ""
     arrays = "\n".join(unit.constants.values())
     total = sum(unit.constant_bytes.values())
     upper = name.upper()
@@ -106,7 +114,7 @@ def _data(unit: Unit, name: str) -> str:
 #define {upper}_DATA_H
 
 #include <stdint.h>
-
+{mema}
 {arrays}
 #endif
 """

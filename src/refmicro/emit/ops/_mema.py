@@ -4,12 +4,75 @@ from __future__ import annotations
 
 import numpy as np
 
-from refmicro.emit.unit import Op
+from refmicro.emit.ops._product import per_channel
+from refmicro.emit.unit import Op, Operand, Place
+from refmicro.errors import UnsupportedError
+from refmicro.mema.kernel import Requantization, generate, sums_fit_int32
+from refmicro.mema.problem import Convolution, Matmul
+from refmicro.mema.target import find_target
 from refmicro.ops._product import Product
+from refmicro.types import DType
+
+_NAME = "KERNEL_NAME"
 
 
 def emit_product(
-    op: Op, data: Product, bias: np.ndarray | None, rows: int, *, output: object = None
+    op: Op, data: Product, rows: int, *, output: Operand | Place | None = None
 ) -> bool:
-    """A generated kernel for `rows` rows of a constant filter; False where none covers it."""
-    return False
+    """A generated kernel for `rows` rows of a constant filter; False where none covers it.
+
+    Args:
+        op: the operator; its input 0 is multiplied.
+        data: the product.
+        rows: rows of the input.
+        output: where the result goes if it is not the operator's output.
+    """
+    problem = Matmul(
+        output_depth=data.channels,
+        accum_depth=data.depth,
+        rows=rows,
+        input_bits=8 * data.input.dtype.numpy.itemsize,
+        per_channel=per_channel(data.requantize),
+        bias=bool(data.constant_bias.any()),
+    )
+    return emit_kernel(op, data, problem, output=output)
+
+
+def emit_kernel(
+    op: Op,
+    data: Product,
+    problem: Matmul | Convolution,
+    *,
+    output: Operand | Place | None = None,
+) -> bool:
+    """The kernel of a problem, with the operator's constants; False where none covers it."""
+    requantize = data.requantize
+    small = data.filter.dtype in (DType.INT8, DType.INT4) and data.filter_offset == 0
+    if not small or not data.filter.is_constant or data.has_computed_bias:
+        return False
+    weights = np.ascontiguousarray(data.weights.T).astype(np.int8)
+    bits = problem.input_bits
+    bias = data.constant_bias if problem.bias else None
+    many = per_channel(requantize)
+    wanted = Requantization(
+        output_offset=requantize.output_offset,
+        low=requantize.low,
+        high=requantize.high,
+        input_zero_point=data.input_zero_point,
+        wide=requantize.wide,
+        wide_sums=requantize.wide and not sums_fit_int32(weights, bias, bits),
+        left_shifts=max(requantize.shifts) > 0,
+        constant=None if many else (requantize.multipliers[0], requantize.shifts[0]),
+    )
+    try:
+        kernel = generate(problem, find_target(op.unit.target), wanted, name=_NAME)
+    except UnsupportedError:
+        return False
+    count = None if many else 1
+    pairs = requantize.multipliers[:count], requantize.shifts[:count]
+    packed = kernel.pack(weights, bias, *pairs)
+    text = kernel.text.replace(kernel.prototype, f"static {kernel.prototype}")
+    name = op.unit.whole_function(op.base, text, _NAME)
+    target = op.output() if output is None else output
+    op.call(name, [op.input(0), f"&{op.weights(packed)}", target])
+    return True

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-INDICES = "ijklmnpq"
+INDICES = "ijlmnpqst"
 
 
 class Loop(NamedTuple):

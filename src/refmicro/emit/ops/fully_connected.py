@@ -26,7 +26,7 @@ def emit(op: Op) -> None:
         return
     constant = data.filter.is_constant
     bias = folded_bias(op, data, fold=constant)
-    if constant and _mema.emit_product(op, data, bias, data.rows):
+    if constant and _mema.emit_product(op, data, data.rows):
         return
     x, output = op.input(0), op.output()
     filters = _filter(op, data) if constant else op.input(1)

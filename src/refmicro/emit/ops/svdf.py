@@ -25,7 +25,7 @@ def emit(op: Op) -> None:
     bias = folded_bias(op, data.feature)
     rows = data.input.shape[0]
     require_narrow_sums(op, data.raw_time_bound + int(np.abs(data.time_bias).max(initial=0)))
-    features = _features(op, bias, rows)
+    features = _features(op, rows)
     times = op.input(2)
     parameters = [
         (f"const {times.c_type} *", "times", times),
@@ -36,20 +36,20 @@ def emit(op: Op) -> None:
         parameters = [parameter(x, "input"), parameter(op.input(1), "filter"), *parameters]
         if bias is not None:
             parameters.append(("const int32_t *", "offsets", op.constant("offsets", bias)))
-    elif features is not output:
+    elif data.rank > 1:
         parameters.append(("const int8_t *", "features", features))
     parameters.append(parameter(output, "output", write=True))
     op.kernel(parameters, _walk(op, bias is not None, rows, features))
 
 
-def _features(op: Op, bias: np.ndarray | None, rows: int) -> Operand | object | None:
+def _features(op: Op, rows: int) -> Operand | object | None:
     """Where a generated kernel leaves the features, None where there is none."""
     data = op.data
     if data.state.dtype is not DType.INT8:
         return None
     output = op.output()
     where = output if data.rank == 1 else op.scratch(rows * data.filters)
-    return where if _mema.emit_product(op, data.feature, bias, rows, output=where) else None
+    return where if _mema.emit_product(op, data.feature, rows, output=where) else None
 
 
 def _walk(op: Op, has_bias: bool, rows: int, features: Operand | object | None) -> str:
