@@ -31,7 +31,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         " bridge _bridge_build _bridge_check _bridge_child _bridge_types _bridge_worker",
         "transform",
         "estimator golden compare lint emit board",
-        "zoo",
+        "zoo validation",
         "cli",
         "__main__",
     )
@@ -65,6 +65,7 @@ ONLY_IN = {
     "tflite": {"model"},
     "flatbuffers": {"model"},
     "rich": {"cli", "report"},
+    "serial": {"board"},
 }
 
 PROGRAMS = {"_bridge_check.py", "_bridge_child.py", "__main__.py"}
