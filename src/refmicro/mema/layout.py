@@ -11,6 +11,7 @@ A word holds `v` values side by side. A run of L values costs, in loads of a wor
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from refmicro.mema.problem import Convolution, Matmul
@@ -23,7 +24,8 @@ class Layout:
 
     Attributes:
         channels, rows: M and N.
-        runs, run: a sum's K terms lie in `runs` runs of `run` values (a convolution: one a tap).
+        runs, run: a sum's K terms lie in `runs` runs of `run` neighbouring values.
+        gathered: whether each row of a tile needs a pointer of its own (a convolution).
         input_values, filter_values, output_values: values that one load or store moves.
         input_bytes, filter_bytes: of one value; an output value is as large as an input value.
         packed: the filter is packed ahead of time.
@@ -37,6 +39,7 @@ class Layout:
     rows: int
     runs: int
     run: int
+    gathered: bool
     input_values: int
     filter_values: int
     output_values: int
@@ -81,8 +84,13 @@ def layout(
         wide_sums: sums take two registers, and a bias two words.
         scaled: whether arrays of multipliers and shifts are read.
     """
+    if isinstance(problem, Convolution) and problem.is_matmul:
+        problem = problem.matmul
     matmul = problem.matmul if isinstance(problem, Convolution) else problem
-    runs = problem.taps if isinstance(problem, Convolution) else 1
+    runs, unit = 1, matmul.accum_depth
+    if isinstance(problem, Convolution):
+        # A window starts at any pixel, so a run lies no better than a pixel does.
+        runs, unit = math.prod(problem.runs), problem.input_depth
     run = matmul.accum_depth // runs
     width = target.vector_bytes or target.word_bytes
     filter_width = width // matmul.input_bytes if target.vector_bytes else width
@@ -92,8 +100,9 @@ def layout(
         rows=matmul.rows,
         runs=runs,
         run=run,
-        input_values=_values(run, matmul.input_bytes, target),
-        filter_values=filter_width if packed else _values(run, matmul.filter_bytes, target),
+        gathered=isinstance(problem, Convolution),
+        input_values=_values(run, unit, matmul.input_bytes, target),
+        filter_values=filter_width if packed else _values(run, run, matmul.filter_bytes, target),
         output_values=_output_values(matmul, target),
         input_bytes=matmul.input_bytes,
         filter_bytes=matmul.filter_bytes,
@@ -105,11 +114,11 @@ def layout(
     )
 
 
-def _values(run: int, value_bytes: int, target: Target) -> int:
+def _values(run: int, unit: int, value_bytes: int, target: Target) -> int:
     if target.vector_bytes:
         return target.vector_bytes // value_bytes
     values = max(1, target.word_bytes // value_bytes)
-    usable = run % values == 0 or (target.unaligned and run >= values)
+    usable = run >= values if target.unaligned else unit % values == 0
     return values if usable else 1
 
 

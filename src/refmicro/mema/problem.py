@@ -113,6 +113,35 @@ class Convolution:
         return self.filter_height * self.filter_width
 
     @property
+    def is_inside(self) -> tuple[bool, bool]:
+        """Whether no filter position falls outside of the image, in (height, width)."""
+        ends = (
+            (self.output_height - 1) * self.stride_height
+            + (self.filter_height - 1) * self.dilation_height,
+            (self.output_width - 1) * self.stride_width
+            + (self.filter_width - 1) * self.dilation_width,
+        )
+        return (
+            self.pad_height == 0 and ends[0] < self.input_height,
+            self.pad_width == 0 and ends[1] < self.input_width,
+        )
+
+    @property
+    def runs(self) -> tuple[int, int]:
+        """(runs down, runs across): how the filter's positions join into neighbouring values.
+
+        Positions side by side are one run where none falls outside of the image's width; rows of
+        them too where the filter is as wide as the image.
+        """
+        inside_height, inside_width = self.is_inside
+        if not inside_width or (self.dilation_width > 1 and self.filter_width > 1):
+            return self.filter_height, self.filter_width
+        whole = self.filter_width == self.input_width and inside_height
+        if whole and (self.dilation_height == 1 or self.filter_height == 1):
+            return 1, 1
+        return self.filter_height, 1
+
+    @property
     def matmul(self) -> Matmul:
         """The same products and sums, with every output pixel a row."""
         return Matmul(

@@ -5,10 +5,13 @@ sums are 64 bits), r registers a held word (2 where the multiply instruction wan
 input words for each filter word, P registers of parameters a channel, and R registers in all less
 those of pointers, counters and temporary values (`Target.fixed_registers`):
 
-    output-stationary   q m n + r min(m, u n) + r <= R    the side with fewer words is held
-    outer product       q m n + r min(ceil(m / v), n) + r <= R
+    output-stationary   q m n + r min(m, u n) + r + p (n - 1) <= R    the side with less is held
+    outer product       q m n + r min(ceil(m / v), n) + r + p (n - 1) <= R
     weight-stationary   r m k + (P + q) m + r <= R
     input-stationary    r u n k + (q + g) n + r <= R      g = 1 where outputs gather in words
+
+p is 1 where each row needs a pointer of its own (a convolution's patches), which is why those keep
+their outputs and nothing else.
 
 A target with vectors keeps operands in vector registers: then the terms with r stand against those
 alone (r = 1), the others against the registers of sums.
@@ -27,10 +30,11 @@ from refmicro.mema.target import Target
 def needed(target: Target, used: Layout, order: Order, tile: Tile) -> tuple[int, int]:
     """(registers for sums and parameters, registers for operands) of a tile."""
     held, q, m, n, k = target.operand_registers, used.sum_words, tile.m, tile.n, tile.k
+    pointers = n - 1 if used.gathered else 0
     if order is Order.OUTPUT:
-        return q * m * n, held * min(m, ratio(used) * n) + held
+        return q * m * n + pointers, held * min(m, ratio(used) * n) + held
     if order is Order.OUTER:
-        return q * m * n, held * min(-(-m // used.filter_values), n) + held
+        return q * m * n + pointers, held * min(-(-m // used.filter_values), n) + held
     if order is Order.WEIGHT:
         return (parameters(used) + q) * m, held * m * k + held
     return (q + gathers(used, m)) * n, held * ratio(used) * n * k + held
@@ -38,6 +42,8 @@ def needed(target: Target, used: Layout, order: Order, tile: Tile) -> tuple[int,
 
 def fits(target: Target, used: Layout, order: Order, tile: Tile) -> bool:
     """Whether the registers hold a tile."""
+    if used.gathered and order in (Order.WEIGHT, Order.INPUT):
+        return False
     sums, operands = needed(target, used, order, tile)
     if target.vector_bytes:
         return sums <= budget(target) and operands <= target.vector_registers
@@ -67,6 +73,7 @@ def gathers(used: Layout, m: int) -> int:
 def most_channels(target: Target, used: Layout, order: Order, n: int) -> int:
     """The largest m of an output-stationary tile of n rows; 0 where not even one fits."""
     q, held, room = used.sum_words, target.operand_registers, budget(target)
+    room -= n - 1 if used.gathered else 0
     if target.vector_bytes:
         most = room // (q * n)
         # The held side is the smaller: it is small enough if either of the two is.
@@ -96,6 +103,8 @@ def stationary_needs(target: Target, used: Layout, order: Order, k: int, m: int)
 def most_stationary(target: Target, used: Layout, order: Order, k: int, m: int) -> int:
     """The largest m (weight-) or n (input-stationary, m channels a step) that keeps k steps."""
     held, room = target.operand_registers, budget(target)
+    if used.gathered:
+        return 0
     words, sums = stationary_needs(target, used, order, k, m)
     if target.vector_bytes:
         return max(0, min(room // sums, (target.vector_registers - held) // words))

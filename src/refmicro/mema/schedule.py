@@ -174,6 +174,8 @@ def _order_floor(target: Target, used: Layout, order: Order) -> float:
     if order in (Order.OUTPUT, Order.OUTER):
         square = channels * rows * _square(target, used, order, inputs, filters)
         return max(square, rows * inputs + channels * filters)
+    if used.gathered:
+        return math.inf
     words, sums = stationary_needs(target, used, order, used.steps, 0)
     most = budget(target) / sums
     if target.vector_bytes:
