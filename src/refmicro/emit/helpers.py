@@ -52,6 +52,16 @@ static inline int32_t scaled(int32_t x, int32_t multiplier, int32_t rounding, in
     return (high + (high >> 31) + rounding) >> shift;
 }
 """,
+    "word_by_half": """\
+/* (factor * x >> 16) + addend for an x of 16 bits: one instruction where there is SMLAWB. */
+#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
+#include <arm_acle.h>
+#define word_by_half(factor, x, addend) __smlawb((factor), (x), (addend))
+#else
+#define word_by_half(factor, x, addend) \\
+    ((int32_t)((int64_t)(factor) * (x) >> 16) + (addend))
+#endif
+""",
     "divided": """\
 /* x / 2^shift, halves away from zero, for any x; 0 <= shift < 32. */
 static inline int32_t divided(int32_t x, int shift)

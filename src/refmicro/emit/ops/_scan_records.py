@@ -1,0 +1,151 @@
+"""The records of a selective scan as C: products and sums, short where that is proven equal."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from refmicro.emit.c_text import integer, plus
+from refmicro.emit.ops._scale import clamped, scaled
+from refmicro.emit.short_arithmetic import affine, affine_pair
+from refmicro.emit.unit import Op
+from refmicro.fixedpoint import multiply_array
+from refmicro.ops.selective_scan import SUM_SHIFT, Product, Sum
+
+INT8 = (-128, 127)
+
+_HALF_WORD = 1 << 15
+
+
+def product_lines(
+    op: Op, name: str, x: str, record: Product, a: tuple[int, ...], b: tuple[int, int]
+) -> list[str]:
+    """Statements that declare `name`: a product, requantized and clamped.
+
+    Args:
+        op: who needs it.
+        name: of the variable.
+        x: the expression of (a + a_offset) * (b + b_offset).
+        record: offsets, multiplier, limits.
+        a: all values of the first factor.
+        b: the smallest and the largest value of the second one.
+    """
+    values = _products(tuple(sorted(set(a))), b, record.a_offset, record.b_offset)
+    limits = record.low, record.high
+    want = _requantized(values, record)
+    short = affine(values, want, *limits, _real(record.multiplier, record.shift))
+    if short is None:
+        bound = int(np.abs(values).max())
+        value = scaled(
+            op, x, record.multiplier, record.shift, bound=bound, offset=record.output_offset
+        )
+        return [f"const int32_t {name} = {clamped(op, value, *limits)};"]
+    word = f"{name}_x"
+    addend = integer(short.addend)
+    if short.gap_bits:
+        addend = f"{addend} - (int32_t)((uint32_t){word} >> {32 - short.gap_bits})"
+    if not short.down:
+        total = f"{times(word, short.factor)} + ({addend})"
+    elif int(np.abs(values).max()) < _HALF_WORD:
+        total = f"word_by_half({integer(short.factor)}, {word}, {addend})"
+    else:
+        wide = f"(int32_t)((int64_t){word} * {integer(short.factor)} >> {short.down})"
+        total = f"{wide} + ({addend})"
+    value = f"({total}) >> {short.shift}"
+    raw = short(values, -(1 << 31), (1 << 31) - 1)
+    if raw.min() < record.low or raw.max() > record.high:
+        value = clamped(op, value, *limits)
+    return [f"const int32_t {word} = {x};", f"const int32_t {name} = {value};"]
+
+
+def sum_lines(
+    op: Op,
+    name: str,
+    a: str,
+    b: str,
+    record: Sum,
+    ranges: tuple[tuple[int, int], tuple[int, int]] = (INT8, INT8),
+    signs: tuple[int, int] = (1, 1),
+    raised: int = 0,
+) -> list[str]:
+    """A statement that declares `name`: a sum of two values as ADD makes it, plus `raised`.
+
+    Args:
+        op: who needs it.
+        name: of the variable.
+        a, b: names of the values.
+        record: offsets, multipliers, limits.
+        ranges: the smallest and the largest value of each.
+        signs: -1 where a value is subtracted.
+        raised: added to the result after it was clamped.
+    """
+    left, right = (np.arange(low, high + 1, dtype=np.int64) for low, high in ranges)
+    left, right = np.repeat(left, right.size), np.tile(right, left.size)
+    parts = [
+        sign * _scaled_array((values + offset) << SUM_SHIFT, multiplier, shift)
+        for values, sign, offset, multiplier, shift in (
+            (left, signs[0], record.a_offset, record.a_multiplier, record.a_shift),
+            (right, signs[1], record.b_offset, record.b_multiplier, record.b_shift),
+        )
+    ]
+    limits = record.low + raised, record.high + raised
+    want = _scaled_array(parts[0] + parts[1], record.multiplier, record.shift)
+    want = np.clip(want + record.output_offset + raised, *limits)
+    unit = 2.0**SUM_SHIFT * _real(record.multiplier, record.shift)
+    reals = (
+        signs[0] * unit * _real(record.a_multiplier, record.a_shift),
+        signs[1] * unit * _real(record.b_multiplier, record.b_shift),
+    )
+    short = affine_pair(left, right, want, *limits, reals)
+    if short is None:
+        value = long_sum(op, a, b, record, signs)
+        value = clamped(op, value, record.low, record.high)
+        return [f"const int32_t {name} = {plus(value, raised)};"]
+    total = f"{times(a, short.a_factor)} + {times(b, short.b_factor)}"
+    value = f"({plus(total, short.addend)}) >> {short.shift}"
+    return [f"const int32_t {name} = {clamped(op, value, *limits)};"]
+
+
+def times(x: str, factor: int) -> str:
+    """`x * factor` in as few words as it takes."""
+    return x if factor == 1 else f"{x} * {integer(factor)}"
+
+
+def long_sum(op: Op, a: str, b: str, record: Sum, signs: tuple[int, int]) -> str:
+    """The expression of a sum with its three scalings as TFLM has them, not clamped."""
+    terms, bound = [], 2
+    for x, offset, multiplier, shift in (
+        (a, record.a_offset, record.a_multiplier, record.a_shift),
+        (b, record.b_offset, record.b_multiplier, record.b_shift),
+    ):
+        largest = (128 + abs(offset)) << SUM_SHIFT
+        shifted = f"{plus(x, offset)} * {1 << SUM_SHIFT}"
+        terms.append(scaled(op, shifted, multiplier, shift, bound=largest))
+        bound += largest * multiplier >> 31
+    first = terms[0] if signs[0] > 0 else f"-{terms[0]}"
+    total = f"{first} {'+' if signs[1] > 0 else '-'} {terms[1]}"
+    return scaled(
+        op, total, record.multiplier, record.shift, bound=bound, offset=record.output_offset
+    )
+
+
+def _real(multiplier: int, shift: int) -> float:
+    return multiplier * 2.0 ** (shift - 31)
+
+
+@functools.lru_cache(maxsize=64)
+def _products(a: tuple[int, ...], b: tuple[int, int], a_offset: int, b_offset: int) -> np.ndarray:
+    second = np.arange(b[0], b[1] + 1, dtype=np.int64) + b_offset
+    return np.unique(np.multiply.outer(np.array(a, np.int64) + a_offset, second))
+
+
+def _requantized(values: np.ndarray, record: Product) -> np.ndarray:
+    out = _scaled_array(values, record.multiplier, record.shift)
+    return np.clip(out + record.output_offset, record.low, record.high)
+
+
+def _scaled_array(values: np.ndarray, multiplier: int, shift: int) -> np.ndarray:
+    out = np.empty(values.size, np.int64)
+    multiply_array(np.ascontiguousarray(values), multiplier, shift, out)
+    return out
