@@ -24,6 +24,7 @@ VERBS = {
     "golden": "write golden vectors from the real TFLM",
     "lint": "what TFLM refuses in a model, what to write instead, and the resolver's code",
     "transform": "make a model smaller in RAM, proven equal before it is written",
+    "emit": "a model as freestanding C99, proven equal before it is written",
     "diff": "first difference of two archives of arrays",
     "validate": "run a model on an emulated or real board and compare its bytes",
     "train": "train a model for TFLM, and measure what each choice costs",

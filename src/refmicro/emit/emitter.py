@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from refmicro.emit import c_text, registry, writer
 from refmicro.emit.plan import Plan, plan_arena
+from refmicro.emit.simplify import simplified
 from refmicro.emit.unit import Op, State, StatePlace, Unit
 from refmicro.errors import UnsupportedError, UsageError
 from refmicro.mema.target import find_target
@@ -46,6 +47,7 @@ class Emitted:
         name: prefix of all public names.
         target: name of the machine.
         model: what was emitted; the source, or what transforms made of it.
+        transforms: what was done to the source before, in words.
         files: text by file name.
         arena_bytes: the one static arena, of which `state_bytes` live on between invocations.
         state_bytes, head_bytes: both parts of it.
@@ -59,6 +61,7 @@ class Emitted:
     name: str
     target: str
     model: Model
+    transforms: tuple[str, ...]
     files: dict[str, bytes]
     arena_bytes: int
     state_bytes: int
@@ -70,18 +73,26 @@ class Emitted:
     plan: Plan
 
     @property
+    def is_portable(self) -> bool:
+        """Whether any C99 compiler takes the files; kernels of some targets hold assembly."""
+        return not any(b"__asm" in text or b"asm volatile" in text for text in self.files.values())
+
+    @property
     def ram_bytes(self) -> int:
         """All static memory; the stack comes to it."""
         return self.arena_bytes + self.static_bytes
 
 
-def emit(model: Model, target: str = "host", *, name: str = "model") -> Emitted:
+def emit(
+    model: Model, target: str = "host", *, name: str = "model", as_it_is: bool = False
+) -> Emitted:
     """The C of a model.
 
     Args:
-        model: the model, as it is; transforms come before.
+        model: the model.
         target: a name of `refmicro.mema.target.TARGETS`.
         name: prefix of all public names, a C identifier.
+        as_it_is: every operator of the model as it stands; by default exact transforms come first.
 
     Raises:
         UnsupportedError: all operators that cannot be emitted, at once.
@@ -93,6 +104,7 @@ def emit(model: Model, target: str = "host", *, name: str = "model") -> Emitted:
         raise UsageError(
             f"the name must be a C identifier: {name}", hint="letters, digits and underscores"
         )
+    model, transforms = (model, ()) if as_it_is else simplified(model)
     program = prepare_model(model, TflmBuild.firmware())
     unit = Unit(program, target)
     _add_resources(unit)
@@ -117,6 +129,7 @@ def emit(model: Model, target: str = "host", *, name: str = "model") -> Emitted:
         name=name,
         target=target,
         model=model,
+        transforms=transforms,
         files={key: value.encode() for key, value in text.items()},
         arena_bytes=plan.arena_bytes,
         state_bytes=plan.state_bytes,

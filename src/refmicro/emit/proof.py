@@ -86,14 +86,8 @@ def prove(
         EnvironmentMissingError: if there is no compiler.
         DifferenceError: if the C does not compile cleanly, or fails.
     """
-    interpreter = Interpreter(source)
-    graph = source.subgraphs[0]
-    tensors = [graph.tensors[index] for index in graph.inputs]
-    steps = STEPS if has_state(interpreter.program) else 1
-    flat = random_inputs(tensors, count * steps, seed)
-    inputs = [array.reshape(count, steps, *array.shape[1:]) for array in flat]
     progress("refmicro", 0, 3)
-    want = interpreter.invoke_sequence(inputs) if inputs else _without_inputs(interpreter, steps)
+    inputs, want, steps = expected(source, count=count, seed=seed)
     progress("compiling", 1, 3)
     with compiled(emitted.files, emitted.name) as program:
         progress("running the C", 2, 3)
@@ -102,6 +96,20 @@ def prove(
         proof = EmitProof(program.compiler, program.sanitized, count, steps, *found)
     progress("compared", 3, 3)
     return proof
+
+
+def expected(
+    source: Model, *, count: int, seed: int
+) -> tuple[list[np.ndarray], list[np.ndarray], int]:
+    """Inputs, refmicro's outputs, both (count, steps, *shape), and the steps of a stream."""
+    interpreter = Interpreter(source)
+    graph = source.subgraphs[0]
+    tensors = [graph.tensors[index] for index in graph.inputs]
+    steps = STEPS if has_state(interpreter.program) else 1
+    flat = random_inputs(tensors, count * steps, seed)
+    inputs = [array.reshape(count, steps, *array.shape[1:]) for array in flat]
+    want = interpreter.invoke_sequence(inputs) if inputs else _without_inputs(interpreter, steps)
+    return inputs, want, steps
 
 
 def run_streams(

@@ -173,7 +173,7 @@ class Unit:
             self.functions[name] = f"{note}{head}\n{{\n{c_text.indented(body)}\n}}\n"
         return self._function_names[key]
 
-    def whole_function(self, base: str, text: str, placeholder: str) -> str:
+    def whole_function(self, base: str, text: str, placeholder: str = "NAME") -> str:
         """The name of a function given as its whole text, with `placeholder` for its name."""
         if text not in self._function_names:
             name = self._function_names[text] = self.name(base)
