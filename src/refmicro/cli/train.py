@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 import importlib
 
-RECIPES = {"kws-mamba": ("refmicro.cli._train_kws", "keyword spotting with Mamba")}
+RECIPES = {
+    "kws-mamba": ("refmicro.cli._train_kws", "keyword spotting with Mamba"),
+    "localisation": (
+        "refmicro.cli._train_localisation",
+        "indoor localisation with a transformer and with Mamba",
+    ),
+}
 """Module and one line of help, by name."""
 
 
