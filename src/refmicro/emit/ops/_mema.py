@@ -61,7 +61,7 @@ def emit_kernel(
         input_zero_point=data.input_zero_point,
         wide=requantize.wide,
         wide_sums=requantize.wide and not sums_fit_int32(weights, bias, bits),
-        left_shifts=max(requantize.shifts) > 0,
+        left_shifts=max(requantize.shifts) > (-1 if requantize.wide else 0),
         constant=None if many else (requantize.multipliers[0], requantize.shifts[0]),
     )
     try:

@@ -1,0 +1,9 @@
+"""NEG of float32."""
+
+from refmicro.emit.ops._elementwise import emit_map
+from refmicro.emit.unit import Op
+
+
+def emit(op: Op) -> None:
+    """output = -x."""
+    emit_map(op, lambda value: f"-{value}")

@@ -1,0 +1,5 @@
+"""SPACE_TO_DEPTH: values are moved, by constant indices."""
+
+from refmicro.emit.ops._mapped import emit_mapped as emit
+
+__all__ = ["emit"]
