@@ -37,6 +37,7 @@ import numpy as np
 
 from refmicro.errors import UsageError
 from refmicro.mema.cost import Accesses
+from refmicro.mema.kernels.listing import Counts
 from refmicro.mema.problem import Convolution, Matmul
 from refmicro.mema.schedule import Schedule
 from refmicro.mema.target import Target
@@ -52,7 +53,8 @@ class Requantization:
         input_zero_point: of the input, folded into the bias by `pack`; padding holds it.
         wide: TFLM adds in int64 and uses the int64 rule; int16x8 only.
         wide_sums: sums do not fit int32 (see `sums_fit_int32`); implies `wide`.
-        left_shifts: whether any shift is above 0; a kernel without is shorter, and `pack` checks.
+        left_shifts: whether any shift is above 0, or with `wide` above -1; a kernel without is
+            shorter, and `pack` checks.
         constant: (multiplier, shift) of all channels, baked in; None: arrays, one pair a channel.
 
     Raises:
@@ -97,6 +99,8 @@ class Kernel:
             them (`fixedpoint.quantize_multiplier`).
         accesses: predicted data accesses of one call, to input, weights and output.
         schedule: what the text was generated from.
+        counts: what one call executes, to the instruction, the stack's accesses included; None
+            where a compiler decides.
     """
 
     name: str
@@ -105,11 +109,12 @@ class Kernel:
     pack: Callable[..., PackedArrays]
     accesses: Accesses
     schedule: Schedule
+    counts: Counts | None = None
 
 
 _FAMILIES = {
     "plain": "refmicro.mema.kernels.plain_c",
-    "smlad": "refmicro.mema.kernels.plain_c",
+    "smlad": "refmicro.mema.kernels.smlad",
     "helium": "refmicro.mema.kernels.plain_c",
 }
 """Module by `Target.family`; each has generate(problem, target, requantization, name) -> Kernel."""

@@ -16,12 +16,14 @@ from dataclasses import dataclass, field, fields
 class Counts:
     """What a piece of code executes: instructions, and words, halves or bytes loaded and stored.
 
-    `stack` accesses are registers saved and restored, and temporary rows of a convolution;
-    `arguments` is the read of the weights' address from `struct mema_weights`.
+    Input values are read where they lie, or from a convolution's padded rows on the stack, which
+    `stack_stores` writes. Other `stack` accesses save and restore registers, `scale` is multipliers
+    and shifts, `argument` reads the filter's address from `struct mema_weights`.
     """
 
     instructions: int = 0
     input_loads: int = 0
+    input_bytes: int = 0
     filter_loads: int = 0
     bias_loads: int = 0
     scale_loads: int = 0

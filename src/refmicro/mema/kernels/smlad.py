@@ -1,0 +1,315 @@
+"""Kernels for Cortex-M4 and M7: `smlad` on packed words, whole functions in assembly.
+
+The text is a naked function, so that every load and store is known, those of the stack included:
+`Kernel.counts` is what a processor executes. Tiles of 4 channels and 4 rows (`smlad_tile`) walk
+over a row's depth in steps (`smlad_walk`), results leave by `smlad_scale`. Loops, from outside:
+images, output rows of a convolution, tiles of rows, tiles of channels, runs, steps.
+
+`mema_weights.filter` holds one stream of words in the order in which it is read: for each tile of
+channels their biases, then for each step one word of each channel, then for each channel its
+multiplier and shift. One pointer walks over it and goes back after each tile of rows.
+
+A convolution with padding copies the input rows of one output row to the stack, between columns
+that hold the zero point; one without reads the input as it lies. Nothing is unrolled into columns:
+a row of the product is runs of neighbouring values, one a filter row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from refmicro.errors import UsageError
+from refmicro.mema.cost import Accesses, Order, Tile, Traffic
+from refmicro.mema.kernel import (
+    Kernel,
+    PackedArrays,
+    Requantization,
+    has_bias,
+    pack_channels,
+    prototype,
+)
+from refmicro.mema.kernels import plain_c
+from refmicro.mema.kernels.listing import Counts, Listing
+from refmicro.mema.kernels.smlad_frame import copy_rows, start_frame, start_image
+from refmicro.mema.kernels.smlad_registers import Registers
+from refmicro.mema.kernels.smlad_scale import Scale, as_words
+from refmicro.mema.kernels.smlad_tile import Tile as TileWriter
+from refmicro.mema.kernels.smlad_tile import rows_move, rows_start
+from refmicro.mema.kernels.smlad_walk import Walk, pointer_bias, walk
+from refmicro.mema.kernels.text import comment
+from refmicro.mema.problem import Convolution, Matmul
+from refmicro.mema.schedule import derive
+from refmicro.mema.target import Target
+
+FRAME_BYTES_MAX = 8192
+"""A larger copy of padded rows does not belong on a microcontroller's stack."""
+
+
+def generate(
+    problem: Matmul | Convolution,
+    target: Target,
+    requantization: Requantization,
+    name: str,
+) -> Kernel:
+    """See `refmicro.mema.kernel.generate`.
+
+    Sums beyond int32, shifts to the left under the int64 rule, dilated columns and very wide padded
+    rows go to the plain kernel.
+    """
+    found = _walk(problem, requantization)
+    if found is None:
+        return plain_c.generate(problem, target, requantization, name)
+    matmul = problem.matmul if isinstance(problem, Convolution) else problem
+    scale = Scale(requantization, matmul.input_bits, has_bias(matmul, requantization))
+    listing = _Writer(found, scale).write()
+    counts = listing.total()
+    schedule = derive(problem, target)
+    accesses = _accesses(counts, found)
+    tile = Tile(min(found.channels, found.tile_channels), found.widest, len(found.steps))
+    return Kernel(
+        name,
+        prototype(name, matmul.input_bits),
+        _text(name, problem, target, found, listing),
+        partial(pack, matmul, found, scale),
+        accesses,
+        replace(schedule, order=Order.OUTPUT, tile=tile, accesses=accesses),
+        counts,
+    )
+
+
+def _walk(problem: Matmul | Convolution, requantization: Requantization) -> Walk | None:
+    r = requantization
+    left = r.left_shifts if r.constant is None else r.constant[1] > 0
+    if r.wide_sums or (r.wide and left):
+        return None
+    found = walk(problem)
+    if found and found.frame and found.frame.rows * found.frame.row_bytes > FRAME_BYTES_MAX:
+        return None
+    return found
+
+
+def pack(
+    problem: Matmul,
+    found: Walk,
+    scale: Scale,
+    filter_values: np.ndarray,
+    bias: np.ndarray | None,
+    multipliers: object,
+    shifts: object,
+) -> PackedArrays:
+    """The kernel's stream of words; see `kernel.Kernel.pack`."""
+    channels, r = found.channels, scale.requantization
+    weights = np.array(filter_values, np.int8).reshape(channels, found.runs, found.run)
+    plain = pack_channels(problem, r, weights, bias, multipliers, shifts)
+    biases = plain.get("bias", np.zeros(channels, np.int32)).copy()
+    multiplier = np.broadcast_to(np.asarray(multipliers, np.int64).reshape(-1), (channels,))
+    shift = np.broadcast_to(np.asarray(shifts, np.int64).reshape(-1), (channels,))
+    zero = multiplier == 0
+    if r.wide and r.constant is None and shift[~zero].max(initial=-1) >= 0:
+        raise UsageError("the int64 rule's shifts must be below 0 here", hint="set left_shifts")
+    weights[zero], biases[zero] = 0, 0
+    words = _filter_words(weights, found)
+    stream, first = [], 0
+    for m in found.channel_tiles:
+        tile = slice(first, first + m)
+        if scale.bias:
+            stream.append(biases[tile].astype("<i4").view(np.int8))
+        stream.append(words[tile].transpose(1, 0, 2).reshape(-1))
+        if scale.channel_words:
+            constants = [
+                word
+                for m, s in zip(multiplier[tile].tolist(), shift[tile].tolist(), strict=True)
+                for word in scale.channel_constants(m, s)
+            ]
+            stream.append(as_words(constants).view(np.int8))
+        first += m
+    return {"filter": np.concatenate(stream).astype(np.int8)}
+
+
+def _filter_words(weights: np.ndarray, found: Walk) -> np.ndarray:
+    """(channels, steps of all runs, 4) bytes as the steps unpack them."""
+    order = (0, 1, 2, 3) if found.value_bytes == 1 else (0, 2, 1, 3)
+    index = np.array(
+        [
+            [found.run if step.values[i] is None else step.values[i] for i in order]
+            for step in found.steps
+        ]
+    )
+    padded = np.concatenate([weights, np.zeros((*weights.shape[:2], 1), np.int8)], axis=2)
+    return padded[:, :, index].reshape(found.channels, -1, 4)
+
+
+def stream_bytes(found: Walk, scale: Scale) -> int:
+    """Length of the stream of words."""
+    words = scale.bias + found.runs * len(found.steps) + scale.channel_words
+    return 4 * found.channels * words
+
+
+class _Writer:
+    """Writes the whole function."""
+
+    def __init__(self, found: Walk, scale: Scale) -> None:
+        self.walk = found
+        self.scale = scale
+        self.listing = Listing()
+        names = [*(f"x{row}" for row in range(found.widest)), "x", "w", "out", *self._counters()]
+        self.registers = Registers(self.listing, names, tile=found.rows > 1, halves=found.rows > 2)
+
+    def _counters(self) -> list[str]:
+        """Loops that run more than once, and what a frame needs."""
+        found = self.walk
+        whole = found.channels // found.tile_channels
+        loops = {
+            "k": found.turns,
+            "run": found.runs,
+            "m": whole,
+            "n": found.rows // 4,
+            "pass": found.passes,
+            "images": found.images,
+        }
+        frame = ["top", "image"] if found.frame else []
+        return [name for name, times in loops.items() if times > 1] + frame
+
+    def write(self) -> Listing:
+        """Prologue, loops, epilogue."""
+        found, r, op = self.walk, self.registers, self.listing.op
+        self.listing.title("entry")
+        op("push {r4-r11, lr}", stack_stores=9)
+        if r.saved:
+            op(f"vpush {{{_saved(r)}}}", stack_stores=r.saved)
+        op("ldr r1, [r1]", "w->filter", argument_loads=1)
+        if found.frame:
+            start_frame(r, found, self.scale.requantization.input_zero_point)
+        else:
+            r.add("r0", "r0", -pointer_bias(found))
+            r.put("x", "r0")
+        r.put("w", "r1")
+        r.put("out", "r2")
+        with r.loop(found.images, "images", "7"):
+            if found.frame:
+                start_image(r, found.frame)
+            with r.loop(found.passes, "pass", "6"):
+                self._pass()
+            self._next_image()
+        self.listing.title("exit")
+        if found.frame:
+            r.add("sp", "sp", found.frame.rows * found.frame.row_bytes)
+        if r.saved:
+            op(f"vpop {{{_saved(r)}}}", stack_loads=r.saved)
+        op("pop {r4-r11, pc}", stack_loads=9)
+        return self.listing
+
+    def _pass(self) -> None:
+        """All rows of one pass: by four, then the rest."""
+        found, r = self.walk, self.registers
+        if found.frame:
+            copy_rows(r, found, self.scale.requantization.input_zero_point)
+        tiles, rest = divmod(found.rows, 4)
+        if tiles:
+            with r.loop(tiles, "n", "5"):
+                self._rows(4)
+        if rest:
+            self._rows(rest)
+        self.listing.title("next pass")
+        last = found.passes * found.images == 1
+        if not found.frame and not last:
+            r.step("x", found.pass_bytes - found.rows * found.row_bytes)
+
+    def _rows(self, n: int) -> None:
+        """All channels of n rows."""
+        found, r, listing = self.walk, self.registers, self.listing
+        listing.title(f"{n} rows")
+        if not rows_move(found):
+            rows_start(r, found, n)
+        if n == 1:
+            r.get("lr", "w")
+        whole, rest = divmod(found.channels, found.tile_channels)
+        if whole:
+            with r.loop(whole, "m", "4"):
+                TileWriter(r, found, self.scale, found.tile_channels, n).write()
+        if rest:
+            TileWriter(r, found, self.scale, rest, n).write()
+        if found.rows == n and found.passes * found.images == 1:
+            return
+        listing.title("next rows")
+        if n > 1:
+            r.step("w", -stream_bytes(found, self.scale))
+        r.step("x", n * found.row_bytes)
+        r.step("out", (n - 1) * found.channels * found.value_bytes)
+
+    def _next_image(self) -> None:
+        found, r = self.walk, self.registers
+        if found.images == 1:
+            return
+        self.listing.title("next image")
+        if found.frame:
+            r.step("image", found.image_bytes)
+        else:
+            r.step("x", found.image_bytes - found.passes * found.pass_bytes)
+
+
+def _saved(registers: Registers) -> str:
+    """The registers that a caller expects unchanged, as a list in assembly."""
+    return "s16" if registers.saved == 1 else f"s16-s{15 + registers.saved}"
+
+
+def _accesses(counts: Counts, found: Walk) -> Accesses:
+    """The operands' share of the counts in the words of the cost model."""
+    size = found.value_bytes
+    stores = counts.output_stores
+    return Accesses(
+        input_loads=Traffic(counts.input_loads, counts.input_bytes),
+        filter_loads=Traffic(counts.filter_loads, 4 * counts.filter_loads),
+        bias_loads=Traffic(counts.bias_loads, 4 * counts.bias_loads),
+        multiplier_loads=Traffic(counts.scale_loads, 4 * counts.scale_loads),
+        output_stores=Traffic(
+            stores, found.images * found.passes * found.rows * found.channels * size
+        ),
+    )
+
+
+def _text(
+    name: str, problem: Matmul | Convolution, target: Target, found: Walk, listing: Listing
+) -> str:
+    """The C text: what it is, what it executes, the instructions."""
+    lines = comment(_head(name, problem, target, found, listing))
+    value, unused = f"int{8 * found.value_bytes}_t", "__attribute__((unused))"
+    lines += [
+        f"{prototype(name, 8 * found.value_bytes)};",
+        "",
+        f"__attribute__((naked, used)) void {name}(",
+        f"    const {value} *input {unused},",
+        f"    const struct mema_weights *w {unused},",
+        f"    {value} *output {unused})",
+        "{",
+    ]
+    for part in listing.parts:
+        if not part.lines:
+            continue
+        lines.append(f"    /* {part.title}: {part.runs} times */")
+        lines.append("    __asm__ volatile(")
+        for text, note in part.lines:
+            indent = "        " if text.endswith(":") else "            "
+            line = f'{indent}"{text}\\n"'
+            lines.append(f"{line:<58} /* {note} */" if note else line)
+        lines.append("    );")
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def _head(
+    name: str, problem: Matmul | Convolution, target: Target, found: Walk, listing: Listing
+) -> str:
+    total = listing.total()
+    p = problem.matmul if isinstance(problem, Convolution) else problem
+    return (
+        f"{name}: {p.output_depth} channels, depth {p.accum_depth}, {p.rows} rows, "
+        f"int{p.input_bits}, for {target.name}.\n"
+        f"One call executes {total.instructions} instructions, {total.loads} loads and "
+        f"{total.stores} stores: input {total.input_loads}, filter {total.filter_loads}, "
+        f"biases {total.bias_loads}, multipliers and shifts {total.scale_loads}, "
+        f"output {total.output_stores}, stack {total.stack_loads} and {total.stack_stores}, "
+        f"argument {total.argument_loads}."
+    )
