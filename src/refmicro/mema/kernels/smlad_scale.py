@@ -18,8 +18,8 @@ does not lie in the range; `pack` gives such a channel a filter and a bias of 0.
 For e = 0 the carry of `adds` gives back what it took: y - [y < 0] + [y < 0].
 
 **int64 rule** (`fixedpoint.multiply_int64_by_quantized_multiplier`) of a sum in int32, reduced
-multiplier q in [2^14, 2^15), e = -shift: floor((x * q + 2^(14 + e)) / 2^(15 + e)). With d = q * 2^17
-the whole quotient for e = 0 is `smmlar y, x, d', x`. For e > 0, `smmla y, x, d', x` is
+multiplier q in [2^14, 2^15), e = -shift: floor((x * q + 2^(14 + e)) / 2^(15 + e)). With
+d = q * 2^17 the whole quotient for e = 0 is `smmlar y, x, d', x`. For e > 0, `smmla y, x, d', x` is
 floor(x * q / 2^15); `asrs` by e and `adc` then round half up as before, and there is no step for
 negative numbers. All floors are of integers over powers of two, so that dividing twice is dividing
 once. Channels that have arrays of shifts must all have e > 0; `pack` checks.
