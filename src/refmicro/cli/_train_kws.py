@@ -24,7 +24,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--labels", choices=("10", "12", "35"), default="10", help="set of classes")
     data.add_argument("--speakers", type=int, default=480, help="of the synthesised corpus")
-    data.add_argument("--features", choices=("mfcc", "logmel"), default="mfcc")
+    data.add_argument(
+        "--features",
+        choices=("mfcc", "logmel", "tflm", "tflm-pcan"),
+        default="mfcc",
+        help="the latter two by TFLM's signal operators, for sound in and label out",
+    )
     data.add_argument("--coefficients", type=int, default=40, help="features a frame (default: 40)")
     data.add_argument("--hop-ms", type=float, default=12.5, help="between frames (default: 12.5)")
     model = parser.add_argument_group("model")

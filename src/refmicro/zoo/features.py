@@ -1,4 +1,5 @@
-"""Sound to frames of features: log-mel energies or MFCC, by TensorFlow's own signal library.
+"""Sound to frames of features: log-mel energies or MFCC, by TensorFlow's own signal library, or
+logarithms by TFLM's signal operators.
 
 The published keyword spotter sees 40 MFCC in 81 frames a second: windows of 25 ms every 12.5 ms,
 the first and the last centred on the ends of the clip.
@@ -13,7 +14,9 @@ import numpy as np
 
 from refmicro.zoo.speech_commands import CLIP_SAMPLES, SAMPLE_RATE
 
-KINDS = ("mfcc", "logmel")
+KINDS = ("mfcc", "logmel", "tflm", "tflm-pcan")
+"""The latter two are integer: log-mel amplitudes, the last one with noise suppression and gain."""
+
 _LOWEST_HZ, _HIGHEST_HZ = 20.0, 7600.0
 _FLOOR = 1e-5
 """Added to an energy before its logarithm: about what the noise of a 16-bit microphone gives."""
@@ -40,7 +43,12 @@ class FeatureConfig:
     @property
     def frames(self) -> int:
         """Frames of one second."""
-        return CLIP_SAMPLES // self.hop_samples + 1
+        return CLIP_SAMPLES // self.hop_samples + (0 if self.is_integer else 1)
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether TFLM's operators compute the features."""
+        return self.kind.startswith("tflm")
 
     @property
     def frames_per_second(self) -> float:
@@ -49,7 +57,11 @@ class FeatureConfig:
 
 
 def extractor(config: FeatureConfig) -> Callable[[np.ndarray], np.ndarray]:
-    """A compiled function from int16 sound (N, 16000) to float32 features (N, frames, features)."""
+    """A function from int16 sound (N, 16000) to float32 features (N, frames, features)."""
+    if config.is_integer:
+        from refmicro.zoo.front_end import integer_extractor
+
+        return integer_extractor(config)
     import tensorflow as tf
 
     fft = 1 << (config.window_samples - 1).bit_length()
@@ -71,6 +83,16 @@ def extractor(config: FeatureConfig) -> Callable[[np.ndarray], np.ndarray]:
         return energy[:, : config.frames, : config.features]
 
     return lambda audio: features(tf.constant(audio)).numpy()
+
+
+def normaliser_of(config: FeatureConfig, features: np.ndarray) -> Normaliser:
+    """The normaliser of features (N, frames, features) of one kind."""
+    found = Normaliser.of(features)
+    if not config.is_integer:
+        return found
+    from refmicro.zoo.front_end import IntegerNormaliser
+
+    return IntegerNormaliser(found.mean, found.deviation)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,11 @@ class CalibrationConfig:
     bits: int = 8
 
 
+def frame_grid(bits: int = 8) -> Grid:
+    """The grid of features that are cut at `CLIP_DEVIATIONS`."""
+    return Grid(float(np.float32(CLIP_DEVIATIONS / ((1 << (bits - 1)) - 1))), 0, bits)
+
+
 class Recorder:
     """The tap that keeps a sample of each activation, and every extreme."""
 
@@ -94,7 +99,7 @@ def _grid(name: str, values: np.ndarray, config: CalibrationConfig) -> Grid:
     share = config.scan_percentile if short in SCAN_INPUT else config.percentile
     highest = (1 << (config.bits - 1)) - 1
     if name == "frame":
-        return Grid(float(np.float32(CLIP_DEVIATIONS / highest)), 0, config.bits)
+        return frame_grid(config.bits)
     if short in ASYMMETRIC and config.bits == 8:
         low = min(0.0, float(np.percentile(values, 100 - share)))
         high = max(1e-6, float(np.percentile(values, share)))

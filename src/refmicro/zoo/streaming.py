@@ -241,7 +241,7 @@ def streaming_model(
     # The first operator is SVDF or FULLY_CONNECTED: the input is int8 in either width.
     frame = build.tensor("frame", (1, config.features), _narrow(grids["frame"]))
     logits = write_step(build, config, parameters, grids, options, frame)
-    total = _sum_of_logits(build, logits, config.classes)
+    total = sum_of_logits(build, logits, config.classes)
     return finish_model(build, frame, total, options)
 
 
@@ -311,7 +311,7 @@ def linear_operator(
     return build.add("FULLY_CONNECTED", inputs, out)
 
 
-def _sum_of_logits(build: Builder, logits: int, classes: int) -> int:
+def sum_of_logits(build: Builder, logits: int, classes: int) -> int:
     """The running sum, exact: int8 values at their own scale in int16."""
     grid = Grid(build.scale(logits), 0, 16)
     wide = logits
@@ -505,7 +505,9 @@ def float_grids(grids: dict[str, Grid]) -> dict[str, Grid]:
 
 
 def quantised_frames(model: Model, frames: np.ndarray) -> np.ndarray:
-    """Normalised features (..., features) as the model's input wants them."""
+    """Normalised features (..., features) as the model's input wants them; int16 sound stays."""
+    if frames.dtype == np.int16:
+        return frames
     tensor = model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]]
     if tensor.dtype is DType.FLOAT32:
         return frames.astype(np.float32)

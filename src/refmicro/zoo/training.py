@@ -22,7 +22,7 @@ import numpy as np
 from refmicro._files import npz_bytes, read_npz, write_files
 from refmicro.errors import EnvironmentMissingError, UsageError
 from refmicro.zoo import mamba
-from refmicro.zoo.features import FeatureConfig, Normaliser, extractor
+from refmicro.zoo.features import FeatureConfig, Normaliser, extractor, normaliser_of
 from refmicro.zoo.quantise import CalibrationConfig, Grid, Recorder, Rounding
 from refmicro.zoo.speech_commands import (
     CLIP_SAMPLES,
@@ -139,7 +139,7 @@ def prepare_data(corpus: Corpus, config: TrainConfig, progress: Progress) -> Dat
     train = splits["training"]
     noises, noise_problems = load_noises(corpus, "training")
     sample = _in_batches(extract, train.audio[:: max(1, len(train.audio) // 2000)])
-    normaliser = Normaliser.of(sample)
+    normaliser = normaliser_of(config.features, sample)
     features = {name: normaliser(_in_batches(extract, splits[name].audio)) for name in SPLITS[1:]}
     problems = [problem for split in splits.values() for problem in split.problems]
     unique = dict.fromkeys([*corpus.problems, *problems, *noise_problems])
