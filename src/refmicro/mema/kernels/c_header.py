@@ -14,12 +14,18 @@ HEADER = """\
 #error "these kernels pack and read words of little-endian machines"
 #endif
 
-/* A copy of four bytes becomes one load or store; a freestanding compiler has no <string.h>. */
 #if defined(__GNUC__)
+/* What was loaded or stored here is neither split, joined, moved out of a loop nor done again: a
+ * compiler has to take the accesses as they are written. */
+#define MEMA_KEEP(value) __asm__ volatile("" : "+r"(value) : : "memory")
+#define MEMA_STORED() __asm__ volatile("" : : : "memory")
+/* A copy of four bytes is one load or store; a freestanding compiler has no <string.h>. */
 #define MEMA_COPY __builtin_memcpy
 #define MEMA_ALIGNED(pointer) __builtin_assume_aligned((pointer), 4)
 #else
 #include <string.h>
+#define MEMA_KEEP(value) ((void)0)
+#define MEMA_STORED() ((void)0)
 #define MEMA_COPY memcpy
 #define MEMA_ALIGNED(pointer) (pointer)
 #endif
@@ -37,6 +43,7 @@ static inline uint32_t mema_load(const void *from)
 {
     uint32_t word;
     MEMA_COPY(&word, from, sizeof word);
+    MEMA_KEEP(word);
     return word;
 }
 
@@ -45,19 +52,57 @@ static inline uint32_t mema_load_aligned(const void *from)
 {
     uint32_t word;
     MEMA_COPY(&word, MEMA_ALIGNED(from), sizeof word);
+    MEMA_KEEP(word);
     return word;
+}
+
+/* One value. */
+static inline int32_t mema_load_int8(const int8_t *from)
+{
+    int32_t value = *from;
+    MEMA_KEEP(value);
+    return value;
+}
+
+static inline int32_t mema_load_int16(const int16_t *from)
+{
+    int32_t value = *from;
+    MEMA_KEEP(value);
+    return value;
+}
+
+static inline int32_t mema_load_int32(const int32_t *from)
+{
+    int32_t value = *from;
+    MEMA_KEEP(value);
+    return value;
 }
 
 /* One word to any address. */
 static inline void mema_store(void *to, uint32_t word)
 {
     MEMA_COPY(to, &word, sizeof word);
+    MEMA_STORED();
 }
 
 /* One word to a multiple of four. */
 static inline void mema_store_aligned(void *to, uint32_t word)
 {
     MEMA_COPY(MEMA_ALIGNED(to), &word, sizeof word);
+    MEMA_STORED();
+}
+
+/* One value. */
+static inline void mema_store_int8(int8_t *to, int32_t value)
+{
+    *to = (int8_t)value;
+    MEMA_STORED();
+}
+
+static inline void mema_store_int16(int16_t *to, int32_t value)
+{
+    *to = (int16_t)value;
+    MEMA_STORED();
 }
 
 /* Signed byte i of a word, 0 the lowest. */
@@ -117,7 +162,9 @@ static inline int64_t mema_dot_s16_wide(int64_t sum, uint32_t f, uint32_t low, u
 /* A bias of two words. */
 static inline int64_t mema_bias_wide(const int32_t *bias)
 {
-    return (int64_t)((uint64_t)(uint32_t)bias[0] | (uint64_t)(uint32_t)bias[1] << 32);
+    const uint32_t low = (uint32_t)mema_load_int32(bias);
+    const uint32_t high = (uint32_t)mema_load_int32(bias + 1);
+    return (int64_t)(low | (uint64_t)high << 32);
 }
 
 /* x * multiplier * 2^(shift - 31), shift at most 0: the high product is rounded half up, the

@@ -82,8 +82,11 @@ class ConvolutionWriter:
             outside.append(f"column < 0 || column >= {p.input_width}")
         if outside:
             body += [
-                f"if ({' || '.join(outside)})",
-                f"    return {self.parts.name}_padding.values;",
+                f"if ({' || '.join(outside)}) {{",
+                f"    const {self.parts.value} *padding = {self.parts.name}_padding.values;",
+                "    MEMA_KEEP(padding);",
+                "    return padding;",
+                "}",
             ]
         body.append(f"return pixel.image + (row * {p.input_width} + column) * {p.input_depth};")
         head = f"static const {self.parts.value} *{self.parts.name}_at({self.pixel} pixel, "

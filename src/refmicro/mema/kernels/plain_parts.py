@@ -84,12 +84,18 @@ class Parts:
             return "0"
         if self.requantization.wide_sums:
             return f"mema_bias_wide({_at('bias', 2 * i)})"
-        return f"(uint32_t)bias[{i}]"
+        return f"(uint32_t){self.value_load('bias', i, 32)}"
+
+    def value_load(self, pointer: str, offset: int, bits: int) -> str:
+        """One value at `pointer + offset`; on the host as the compiler likes it."""
+        if self.target.word_bytes == 1:
+            return f"{pointer}[{offset}]"
+        return f"mema_load_int{bits}({_at(pointer, offset)})"
 
     def filter_load(self, offset: int) -> str:
         """A filter value or word at `f + offset`."""
         if self.layout.filter_values == 1:
-            return f"f[{offset}]"
+            return self.value_load("f", offset, 8)
         return f"{self.load}({_at('f', offset)})"
 
     @property
@@ -106,7 +112,7 @@ class Parts:
     def input_load(self, pointer: str, offset: int) -> str:
         """An input value or word at `pointer + offset`."""
         if self.layout.input_values == 1:
-            return f"{pointer}[{offset}]"
+            return self.value_load(pointer, offset, self.problem.input_bits)
         return f"{self.load}({_at(pointer, offset)})"
 
     @property
@@ -138,8 +144,8 @@ class Parts:
         if not self.layout.scaled:
             return []
         return [
-            f"const int32_t multiplier{i} = multiplier[{i}];",
-            f"const int shift{i} = shift[{i}];",
+            f"const int32_t multiplier{i} = {self.value_load('multiplier', i, 32)};",
+            f"const int shift{i} = {self.value_load('shift', i, 8)};",
         ]
 
     def outputs(self, i: int, total: str, out: str) -> str:
@@ -159,6 +165,12 @@ class Parts:
         clamped = f"mema_clamp({rule}({x}, {operands}), {low}, {high})"
         return f"const int32_t {out} = {clamped}{offset if used.output_offset else ''};"
 
+    def value_store(self, offset: int, value: str) -> str:
+        """The statement that stores one output."""
+        if self.target.word_bytes == 1:
+            return f"y[{offset}] = ({self.value}){value};"
+        return f"mema_store_{self.value.removesuffix('_t')}({_at('y', offset)}, {value});"
+
     def stores(self, i: int, m: int, n: int) -> list[str]:
         """Channel i of m, for n rows: a store each, or a part of words that leave with the last."""
         values, bits = self.layout.output_values, self.problem.input_bits
@@ -169,7 +181,7 @@ class Parts:
         for j in range(n):
             place = j * self.layout.channels + i
             if not gathered:
-                lines.append(f"y[{place}] = ({self.value})q{i}_{j};")
+                lines.append(self.value_store(place, f"q{i}_{j}"))
                 continue
             word, part = f"w{i // values}_{j}", i % values
             term = f"(uint32_t)q{i}_{j}"

@@ -155,7 +155,8 @@ def _outer_run(parts: Parts, m: int, rows: list[tuple[str, int]]) -> list[str]:
     values = parts.layout.filter_values
     body = []
     for j, (pointer, offset) in enumerate(rows):
-        body.append(f"const int32_t x{j}_0 = {pointer}[{offset}];")
+        load = parts.value_load(pointer, offset, parts.problem.input_bits)
+        body.append(f"const int32_t x{j}_0 = {load};")
     for word in range(-(-m // values)):
         body.append(f"const {parts.filter_type} f{word} = {parts.filter_load(values * word)};")
     for i in range(m):
