@@ -24,10 +24,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from flatbuffers import flexbuffers
 
 from refmicro.interpreter import Interpreter
 from refmicro.model.graph import Model, Operator, OperatorCode, Subgraph
+from refmicro.model.options import custom_options
 from refmicro.model.reader import parse_model
 from refmicro.model.writer import write_model
 from refmicro.types import DType, Quantization, Tensor
@@ -134,8 +134,8 @@ def _signal(
 ) -> Any:
     """One operator of the signal library; its output, or all of them."""
     results = outputs if isinstance(outputs, tuple) else (outputs,)
-    packed = bytes(flexbuffers.Dumps(options)) if options else b""
     code = OperatorCode("CUSTOM", name)
+    packed = custom_options(**options)
     build.operators.append(Operator(code, inputs, results, custom_options=packed))
     return outputs
 
