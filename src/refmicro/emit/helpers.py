@@ -36,6 +36,29 @@ static inline int32_t clamp(int32_t x, int32_t low, int32_t high)
     return x < low ? low : x > high ? high : x;
 }
 """,
+    "saturated_int8": """\
+/* One instruction on cores that have SSAT. */
+#if defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
+#include <arm_acle.h>
+#define saturated_int8(x) __ssat((x), 8)
+#else
+static inline int32_t saturated_int8(int32_t x)
+{
+    return x < -128 ? -128 : x > 127 ? 127 : x;
+}
+#endif
+""",
+    "saturated_uint8": """\
+#if defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
+#include <arm_acle.h>
+#define saturated_uint8(x) ((int32_t)__usat((x), 8))
+#else
+static inline int32_t saturated_uint8(int32_t x)
+{
+    return x < 0 ? 0 : x > 255 ? 255 : x;
+}
+#endif
+""",
     "doubled_high": """\
 /* The high half of 2 * x * multiplier, rounded; multipliers are not negative. */
 static inline int32_t doubled_high(int32_t x, int32_t multiplier)
@@ -61,6 +84,30 @@ static inline int32_t scaled(int32_t x, int32_t multiplier, int32_t rounding, in
 #define word_by_half(factor, x, addend) \\
     ((int32_t)((int64_t)(factor) * (x) >> 16) + (addend))
 #endif
+""",
+    "shortened": """\
+/* x * factor >> shift with what is added smaller for negative x, whose sign is shifted there. */
+static inline int32_t shortened(int32_t x, int32_t factor, int32_t addend, int sign, int shift)
+{
+    return (x * factor + (addend - (int32_t)((uint32_t)x >> sign))) >> shift;
+}
+""",
+    "shortened_by_half": """\
+/* The same with x * factor >> 16, for an x of 16 bits. */
+static inline int32_t shortened_by_half(
+    int32_t x, int32_t factor, int32_t addend, int sign, int shift)
+{
+    return word_by_half(factor, x, addend - (int32_t)((uint32_t)x >> sign)) >> shift;
+}
+""",
+    "shortened_by_word": """\
+/* The same for a longer x. */
+static inline int32_t shortened_by_word(
+    int32_t x, int32_t factor, int32_t addend, int sign, int shift)
+{
+    const int32_t high = (int32_t)((int64_t)x * factor >> 16);
+    return (high + (addend - (int32_t)((uint32_t)x >> sign))) >> shift;
+}
 """,
     "divided": """\
 /* x / 2^shift, halves away from zero, for any x; 0 <= shift < 32. */

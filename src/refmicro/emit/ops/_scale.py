@@ -7,6 +7,9 @@ from refmicro.emit.unit import Op
 
 _INT32 = 1 << 31
 
+_SATURATED = {(-128, 127): "saturated_int8", (0, 255): "saturated_uint8"}
+"""Helpers that Cortex-M3 and later have as one instruction."""
+
 
 def scaled(
     op: Op, x: str, multiplier: int, shift: int, *, bound: int = _INT32, offset: int = 0
@@ -39,6 +42,8 @@ def scaled(
 
 def clamped(op: Op, x: str, low: int, high: int) -> str:
     """The expression of `x` limited to low..high."""
+    if (low, high) in _SATURATED:
+        return f"{_SATURATED[low, high]}({x})"
     return f"clamp({x}, {integer(low)}, {integer(high)})"
 
 

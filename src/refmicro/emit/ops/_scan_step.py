@@ -6,7 +6,7 @@ import numpy as np
 
 from refmicro.emit.c_text import indented, plus
 from refmicro.emit.ops._scale import clamped, scaled
-from refmicro.emit.ops._scan_records import INT8, long_sum, product_lines, sum_lines
+from refmicro.emit.ops._short_forms import long_sum, product, total
 from refmicro.emit.unit import Op
 from refmicro.ops.selective_scan import (
     COLUMNS,
@@ -23,6 +23,8 @@ from refmicro.ops.selective_scan import (
 
 _MOST_UINT8 = 255
 
+_MOST_UNROLLED = 32
+
 
 def step_function(op: Op, data: Prepared, step: Step) -> str:
     """The name of the function.
@@ -31,8 +33,10 @@ def step_function(op: Op, data: Prepared, step: Step) -> str:
     the new state, and returns y.
     """
     lines = _before(op, data, step)
-    loop = _loop_int8(op, data, step) if data.scan.state_bits == 8 else _loop_int16(op, data, step)
-    lines += ["int32_t total = 0;", f"for (int n = 0; n < {data.scan.size}; n++) {{"]
+    body = _loop_int8 if data.scan.state_bits == 8 else _loop_int16
+    before, loop = body(op, data, step)
+    lines += [*before, "int32_t sum = 0;", *_unrolled(op, data.scan.size)]
+    lines.append(f"for (int n = 0; n < {data.scan.size}; n++) {{")
     lines += [indented(line) for line in loop]
     lines += ["}", *_after(op, data, step)]
     text = "\n".join(lines)
@@ -57,6 +61,13 @@ def step_function(op: Op, data: Prepared, step: Step) -> str:
     )
 
 
+def _unrolled(op: Op, size: int) -> list[str]:
+    """Without a loop the rows' addresses are immediate, which leaves more registers."""
+    if not op.unit.target.startswith("cortex-m") or size > _MOST_UNROLLED:
+        return []
+    return ["#if defined(__GNUC__) && !defined(__clang__)", f"#pragma GCC unroll {size}", "#endif"]
+
+
 def _mentions(text: str, name: str) -> bool:
     words = "".join(c if c.isalnum() or c == "_" else " " for c in text).split()
     return name in words
@@ -73,48 +84,57 @@ def _before(op: Op, data: Prepared, step: Step) -> list[str]:
         return [*lines, "const int32_t drive = x;"]
     x = f"{plus('s', step.drive.a_offset)} * {plus('x', step.drive.b_offset)}"
     if scan.state_bits == 8:
-        return lines + product_lines(op, "drive", x, step.drive, scan.delta, INT8)
-    return [*lines, f"const int32_t drive = {_wide(op, x, step.drive, 32768, 128)};"]
+        value = product(op, x, step.drive, scan.delta)
+    else:
+        value = _wide(op, x, step.drive, 32768, 128)
+    return [*lines, f"const int32_t drive = {value};"]
 
 
-def _loop_int8(op: Op, data: Prepared, step: Step) -> list[str]:
+def _loop_int8(op: Op, data: Prepared, step: Step) -> tuple[list[str], list[str]]:
+    """What stands before the loop over n, and in it."""
     scan = data.scan
     drives = range(-128, 128) if scan.flags & DRIVEN else range(step.drive.low, step.drive.high + 1)
     x = f"{plus('drive', step.input.a_offset)} * {plus('b[n]', step.input.b_offset)}"
-    lines = product_lines(op, "given", x, step.input, tuple(drives), INT8)
+    given = product(op, x, step.input, tuple(drives))
+    before: list[str] = []
     if step.fresh:
-        lines.append("const int32_t h = given;")
+        lines = [f"const int32_t h = {given};"]
     else:
         decay = np.array(step.decay, np.int64) + step.keep.a_offset
         small = decay.min() >= 0 and decay.max() <= _MOST_UINT8
         table = op.constant("decay", decay.astype(np.uint8 if small else np.int16))
-        lines += _entry_int8(op, data, step)
-        x = f"{table}[entry] * {plus('old[n]', step.keep.b_offset)}"
-        lines += product_lines(op, "kept", x, step.keep, step.decay, INT8)
+        statement, entry = _entry_int8(op, data, step)
+        before = [statement] if statement else []
+        x = f"{table}[{entry}] * {plus('old[n]', step.keep.b_offset)}"
         ranges = (step.keep.low, step.keep.high), (step.input.low, step.input.high)
-        lines += sum_lines(op, "h", "kept", "given", step.update, ranges)
+        lines = [
+            f"const int32_t given = {given};",
+            f"const int32_t kept = {product(op, x, step.keep, step.decay)};",
+            f"const int32_t h = {total(op, 'kept', 'given', step.update, ranges)[1]};",
+        ]
     h, weight = plus("h", step.output.a_offset), plus("c[n]", step.output.b_offset)
-    return [*lines, "state[n] = (int8_t)h;", f"total += {h} * {weight};"]
+    return before, [*lines, "state[n] = (int8_t)h;", f"sum += {h} * {weight};"]
 
 
-def _entry_int8(op: Op, data: Prepared, step: Step) -> list[str]:
-    """The index into the decay table."""
+def _entry_int8(op: Op, data: Prepared, step: Step) -> tuple[str, str]:
+    """A statement before the loop, and the index into the decay table."""
     flags = data.scan.flags
     if flags & COLUMNS:
-        return ["const int32_t entry = 256 * n + delta + 128;"]
+        return "", "256 * n + delta + 128"
     if flags & SUM:
         signs = -1 if flags & MINUS_DELTA else 1, -1 if flags & MINUS_A else 1
-        return sum_lines(op, "entry", "delta", "a[n]", step.shifted, signs=signs, raised=128)
+        shifted = step.shifted
+        return total(op, "delta", "a[n]", shifted, signs=signs, raised=128, first="of_delta")
     x = f"{plus('s', step.argument.a_offset)} * {plus('a[n]', step.argument.b_offset)}"
     raised = step.argument._replace(
         output_offset=step.argument.output_offset + 128,
         low=step.argument.low + 128,
         high=step.argument.high + 128,
     )
-    return product_lines(op, "entry", x, raised, data.scan.delta, INT8)
+    return "", product(op, x, raised, data.scan.delta)
 
 
-def _loop_int16(op: Op, data: Prepared, step: Step) -> list[str]:
+def _loop_int16(op: Op, data: Prepared, step: Step) -> tuple[list[str], list[str]]:
     x = f"{plus('drive', step.input.a_offset)} * {plus('b[n]', step.input.b_offset)}"
     lines = [f"int32_t h = {_wide(op, x, step.input, 32768, 128)};"]
     if not step.fresh:
@@ -123,7 +143,7 @@ def _loop_int16(op: Op, data: Prepared, step: Step) -> list[str]:
         lines.append("h += (old[n] * decay + 16384) >> 15;")
         lines.append(f"h = {clamped(op, 'h', -32768, 32767)};")
     weight = plus("c[n]", step.output.b_offset)
-    return [*lines, "state[n] = (int16_t)h;", f"total += h * {weight};"]
+    return [], [*lines, "state[n] = (int16_t)h;", f"sum += h * {weight};"]
 
 
 def _decay_int16(op: Op, data: Prepared, step: Step, table: str) -> list[str]:
@@ -151,19 +171,19 @@ def _after(op: Op, data: Prepared, step: Step) -> list[str]:
     wide = scan.state_bits == 16
     largest = 32768 if wide else 128
     bound = scan.size * (largest + abs(step.output.a_offset)) * (128 + abs(step.output.b_offset))
-    lines = [f"int32_t y = {_rescaled(op, 'total', step.output, bound)};"]
+    lines = [f"int32_t y = {_rescaled(op, 'sum', step.output, bound)};"]
     if wide:
         return lines + _after_int16(op, data, step)
     if flags & SKIP:
         x = f"{plus('x', step.skip.a_offset)} * {plus('skip', step.skip.b_offset)}"
-        lines += product_lines(op, "skipped", x, step.skip, range(-128, 128), INT8)
+        lines.append(f"const int32_t skipped = {product(op, x, step.skip, range(-128, 128))};")
     if flags & (SKIP | UNIT):
         other = "skipped" if flags & SKIP else "x"
-        lines += [*sum_lines(op, "with_skip", "y", other, step.total), "y = with_skip;"]
+        lines.append(f"y = {total(op, 'y', other, step.total)[1]};")
     if scan.gate:
         table = op.constant("gate", np.array(scan.gate, np.int8))
         x = f"{plus('y', step.gate.a_offset)} * {plus(f'{table}[z + 128]', step.gate.b_offset)}"
-        lines += [*product_lines(op, "gated", x, step.gate, range(-128, 128), INT8), "y = gated;"]
+        lines.append(f"y = {product(op, x, step.gate, range(-128, 128))};")
     return [*lines, "return y;"]
 
 

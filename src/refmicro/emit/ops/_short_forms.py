@@ -1,4 +1,7 @@
-"""The records of a selective scan as C: products and sums, short where that is proven equal."""
+"""int8 products and sums as C expressions, short where that is proven equal to TFLM's arithmetic.
+
+They are described as the records of a selective scan are (`ops/selective_scan.py`).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import numpy as np
 
 from refmicro.emit.c_text import integer, plus
 from refmicro.emit.ops._scale import clamped, scaled
-from refmicro.emit.short_arithmetic import affine, affine_pair
+from refmicro.emit.short_arithmetic import Affine, affine, affine_pair
 from refmicro.emit.unit import Op
 from refmicro.fixedpoint import multiply_array
 from refmicro.ops.selective_scan import SUM_SHIFT, Product, Sum
@@ -18,14 +21,11 @@ INT8 = (-128, 127)
 _HALF_WORD = 1 << 15
 
 
-def product_lines(
-    op: Op, name: str, x: str, record: Product, a: tuple[int, ...], b: tuple[int, int]
-) -> list[str]:
-    """Statements that declare `name`: a product, requantized and clamped.
+def product(op: Op, x: str, record: Product, a: tuple[int, ...], b: tuple[int, int] = INT8) -> str:
+    """The expression of a product, requantized and clamped.
 
     Args:
         op: who needs it.
-        name: of the variable.
         x: the expression of (a + a_offset) * (b + b_offset).
         record: offsets, multiplier, limits.
         a: all values of the first factor.
@@ -37,48 +37,49 @@ def product_lines(
     short = affine(values, want, *limits, _real(record.multiplier, record.shift))
     if short is None:
         bound = int(np.abs(values).max())
-        value = scaled(
-            op, x, record.multiplier, record.shift, bound=bound, offset=record.output_offset
-        )
-        return [f"const int32_t {name} = {clamped(op, value, *limits)};"]
-    word = f"{name}_x"
-    addend = integer(short.addend)
-    if short.gap_bits:
-        addend = f"{addend} - (int32_t)((uint32_t){word} >> {32 - short.gap_bits})"
-    if not short.down:
-        total = f"{times(word, short.factor)} + ({addend})"
-    elif int(np.abs(values).max()) < _HALF_WORD:
-        total = f"word_by_half({integer(short.factor)}, {word}, {addend})"
-    else:
-        wide = f"(int32_t)((int64_t){word} * {integer(short.factor)} >> {short.down})"
-        total = f"{wide} + ({addend})"
-    value = f"({total}) >> {short.shift}"
+        pair = record.multiplier, record.shift
+        value = scaled(op, x, *pair, bound=bound, offset=record.output_offset)
+        return clamped(op, value, *limits)
+    value = _short_product(x, short, half=int(np.abs(values).max()) < _HALF_WORD)
     raw = short(values, -(1 << 31), (1 << 31) - 1)
-    if raw.min() < record.low or raw.max() > record.high:
-        value = clamped(op, value, *limits)
-    return [f"const int32_t {word} = {x};", f"const int32_t {name} = {value};"]
+    inside = record.low <= raw.min() and raw.max() <= record.high
+    return value if inside else clamped(op, value, *limits)
 
 
-def sum_lines(
+def _short_product(x: str, short: Affine, *, half: bool) -> str:
+    factor, addend = integer(short.factor), integer(short.addend)
+    if short.gap_bits:
+        name = "shortened" if not short.down else f"shortened_by_{'half' if half else 'word'}"
+        return f"{name}({x}, {factor}, {addend}, {32 - short.gap_bits}, {short.shift})"
+    if not short.down:
+        return f"({plus(times(f'({x})', short.factor), short.addend)}) >> {short.shift}"
+    if half:
+        return f"word_by_half({factor}, {x}, {addend}) >> {short.shift}"
+    wide = f"(int32_t)((int64_t)({x}) * {factor} >> {short.down})"
+    return f"({plus(wide, short.addend)}) >> {short.shift}"
+
+
+def total(
     op: Op,
-    name: str,
     a: str,
     b: str,
     record: Sum,
     ranges: tuple[tuple[int, int], tuple[int, int]] = (INT8, INT8),
     signs: tuple[int, int] = (1, 1),
     raised: int = 0,
-) -> list[str]:
-    """A statement that declares `name`: a sum of two values as ADD makes it, plus `raised`.
+    first: str = "",
+) -> tuple[str, str]:
+    """A sum of two values as ADD makes it, plus `raised`: a statement, and the expression after it.
 
     Args:
         op: who needs it.
-        name: of the variable.
-        a, b: names of the values.
+        a, b: the values.
         record: offsets, multipliers, limits.
         ranges: the smallest and the largest value of each.
         signs: -1 where a value is subtracted.
         raised: added to the result after it was clamped.
+        first: name of a variable for what depends on `a` alone; the statement then declares it, and
+            may stand outside of a loop over `b`. Empty: there is no statement.
     """
     left, right = (np.arange(low, high + 1, dtype=np.int64) for low, high in ranges)
     left, right = np.repeat(left, right.size), np.tile(right, left.size)
@@ -99,12 +100,13 @@ def sum_lines(
     )
     short = affine_pair(left, right, want, *limits, reals)
     if short is None:
-        value = long_sum(op, a, b, record, signs)
-        value = clamped(op, value, record.low, record.high)
-        return [f"const int32_t {name} = {plus(value, raised)};"]
-    total = f"{times(a, short.a_factor)} + {times(b, short.b_factor)}"
-    value = f"({plus(total, short.addend)}) >> {short.shift}"
-    return [f"const int32_t {name} = {clamped(op, value, *limits)};"]
+        value = clamped(op, long_sum(op, a, b, record, signs), record.low, record.high)
+        return "", plus(value, raised)
+    before, left_term = "", plus(times(a, short.a_factor), short.addend)
+    if first:
+        before, left_term = f"const int32_t {first} = {left_term};", first
+    value = f"({left_term} + {times(b, short.b_factor)}) >> {short.shift}"
+    return before, clamped(op, value, *limits)
 
 
 def times(x: str, factor: int) -> str:
@@ -124,9 +126,9 @@ def long_sum(op: Op, a: str, b: str, record: Sum, signs: tuple[int, int]) -> str
         terms.append(scaled(op, shifted, multiplier, shift, bound=largest))
         bound += largest * multiplier >> 31
     first = terms[0] if signs[0] > 0 else f"-{terms[0]}"
-    total = f"{first} {'+' if signs[1] > 0 else '-'} {terms[1]}"
+    both = f"{first} {'+' if signs[1] > 0 else '-'} {terms[1]}"
     return scaled(
-        op, total, record.multiplier, record.shift, bound=bound, offset=record.output_offset
+        op, both, record.multiplier, record.shift, bound=bound, offset=record.output_offset
     )
 
 
