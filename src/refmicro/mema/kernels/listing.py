@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, fields
 class Counts:
     """What a piece of code executes: instructions, and words, halves or bytes loaded and stored.
 
-    Input values are read where they lie, or from a convolution's padded rows on the stack, which
-    `stack_stores` writes. Other `stack` accesses save and restore registers, `scale` is multipliers
-    and shifts, `argument` reads the filter's address from `struct mema_weights`.
+    `stack` accesses save and restore registers, `frame` ones are a convolution's padded rows on the
+    stack, `scale` is multipliers and shifts, `argument` reads the filter's address from
+    `struct mema_weights`.
     """
 
     instructions: int = 0
@@ -30,6 +30,8 @@ class Counts:
     argument_loads: int = 0
     stack_loads: int = 0
     stack_stores: int = 0
+    frame_loads: int = 0
+    frame_stores: int = 0
     output_stores: int = 0
 
     def __add__(self, other: Counts) -> Counts:
@@ -48,7 +50,7 @@ class Counts:
     @property
     def stores(self) -> int:
         """All stores."""
-        return self.stack_stores + self.output_stores
+        return self.stack_stores + self.frame_stores + self.output_stores
 
     @property
     def accesses(self) -> int:

@@ -32,13 +32,13 @@ from refmicro.mema.kernel import (
     prototype,
 )
 from refmicro.mema.kernels import plain_c
-from refmicro.mema.kernels.listing import Counts, Listing
-from refmicro.mema.kernels.smlad_frame import copy_rows, start_frame, start_image
+from refmicro.mema.kernels.listing import Counts, Listing, Part
+from refmicro.mema.kernels.smlad_frame import copy_rows, frame_formula, start_frame, start_image
 from refmicro.mema.kernels.smlad_registers import Registers
 from refmicro.mema.kernels.smlad_scale import Scale, as_words
 from refmicro.mema.kernels.smlad_tile import Tile as TileWriter
-from refmicro.mema.kernels.smlad_tile import rows_move, rows_start
-from refmicro.mema.kernels.smlad_walk import Walk, pointer_bias, walk
+from refmicro.mema.kernels.smlad_tile import rows_move, rows_start, used_halves
+from refmicro.mema.kernels.smlad_walk import Step, Walk, pointer_bias, walk
 from refmicro.mema.kernels.text import comment
 from refmicro.mema.problem import Convolution, Matmul
 from refmicro.mema.schedule import derive
@@ -148,6 +148,22 @@ def stream_bytes(found: Walk, scale: Scale) -> int:
     return 4 * found.channels * words
 
 
+def _registers(found: Walk, listing: Listing) -> Registers:
+    """The second level: pointers, a counter for each loop that runs more than once."""
+    loops = {
+        "k": found.turns,
+        "run": found.runs,
+        "m": found.channels // found.tile_channels,
+        "n": found.rows // 4,
+        "pass": found.passes,
+        "images": found.images,
+    }
+    names = [*(f"x{row}" for row in range(found.widest)), "x", "w", "out"]
+    names += [name for name, times in loops.items() if times > 1]
+    names += ["top", "image"] if found.frame else []
+    return Registers(listing, names, tile=found.rows > 1, halves=found.rows > 2)
+
+
 class _Writer:
     """Writes the whole function."""
 
@@ -155,23 +171,7 @@ class _Writer:
         self.walk = found
         self.scale = scale
         self.listing = Listing()
-        names = [*(f"x{row}" for row in range(found.widest)), "x", "w", "out", *self._counters()]
-        self.registers = Registers(self.listing, names, tile=found.rows > 1, halves=found.rows > 2)
-
-    def _counters(self) -> list[str]:
-        """Loops that run more than once, and what a frame needs."""
-        found = self.walk
-        whole = found.channels // found.tile_channels
-        loops = {
-            "k": found.turns,
-            "run": found.runs,
-            "m": whole,
-            "n": found.rows // 4,
-            "pass": found.passes,
-            "images": found.images,
-        }
-        frame = ["top", "image"] if found.frame else []
-        return [name for name, times in loops.items() if times > 1] + frame
+        self.registers = _registers(found, self.listing)
 
     def write(self) -> Listing:
         """Prologue, loops, epilogue."""
@@ -271,6 +271,54 @@ def _accesses(counts: Counts, found: Walk) -> Accesses:
     )
 
 
+def formula(found: Walk, scale: Scale) -> Counts:
+    """All accesses of one call in closed form; `Listing.total` counts the same from the text.
+
+    With M channels in tiles of m (4, or 8 where there is one row), N rows of a pass in tiles of 4,
+    p passes, X and F loads of one row's and one channel's depth, and S stores a row:
+
+        input ceil(M/m) p N X, filter p ceil(N/4) M F, biases p ceil(N/4) M,
+        multipliers and shifts 2 p ceil(N/4) M, output p N S, stack 18 + twice the saved s16 to s31.
+    """
+    passes = found.passes * found.images
+    channel_tiles, row_tiles = len(found.channel_tiles), -(-found.rows // 4)
+    depth = [_step_loads(step, found.value_bytes) for step in found.steps]
+    inputs = channel_tiles * passes * found.rows * found.runs
+    input_loads = inputs * sum(count for count, _ in depth)
+    again = passes * row_tiles * found.channels
+    saved = _registers(found, Listing()).saved
+    counts = Counts(
+        filter_loads=again * found.runs * len(found.steps),
+        bias_loads=again * scale.bias,
+        scale_loads=again * scale.channel_words,
+        argument_loads=1,
+        stack_loads=9 + saved,
+        stack_stores=9 + saved,
+        output_stores=passes * found.rows * _row_stores(found),
+    )
+    if not found.frame:
+        size = inputs * sum(size for _, size in depth)
+        return counts + Counts(input_loads=input_loads, input_bytes=size)
+    return counts + frame_formula(found) + Counts(frame_loads=input_loads)
+
+
+def _step_loads(step: Step, value_bytes: int) -> tuple[int, int]:
+    """Loads of one step of one row, and their bytes."""
+    if value_bytes == 1:
+        return (2, 3) if step.loaded == 3 else (1, step.loaded)
+    if step.loaded < 4:
+        return -(-step.loaded // 2), 2 * step.loaded
+    words = sum(used_halves(step, value_bytes))
+    return words, 4 * words
+
+
+def _row_stores(found: Walk) -> int:
+    """Stores of one row: whole words, and what is left of the last tile as a half and a byte."""
+    group = 4 // found.value_bytes
+    words, rest = divmod(found.channels, group)
+    return words + (2 if rest == 3 else min(rest, 1))
+
+
 def _text(
     name: str, problem: Matmul | Convolution, target: Target, found: Walk, listing: Listing
 ) -> str:
@@ -289,7 +337,7 @@ def _text(
     for part in listing.parts:
         if not part.lines:
             continue
-        lines.append(f"    /* {part.title}: {part.runs} times */")
+        lines.append(f"    /* {part.title}: {_what(part)} */")
         lines.append("    __asm__ volatile(")
         for text, note in part.lines:
             indent = "        " if text.endswith(":") else "            "
@@ -297,6 +345,15 @@ def _text(
             lines.append(f"{line:<58} /* {note} */" if note else line)
         lines.append("    );")
     return "\n".join([*lines, "}"]) + "\n"
+
+
+def _what(part: Part) -> str:
+    """How often a part runs, and what one time executes."""
+    counts = part.counts
+    times = "once" if part.runs == 1 else f"{part.runs} times"
+    return (
+        f"{times}, {counts.instructions} instructions, {counts.loads} loads, {counts.stores} stores"
+    )
 
 
 def _head(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from refmicro.mema.kernels.listing import Counts
 from refmicro.mema.kernels.smlad_registers import Registers
 from refmicro.mema.kernels.smlad_walk import Frame, Walk, pointer_bias
 
@@ -72,6 +73,19 @@ def copy_rows(registers: Registers, walk: Walk, zero_point: int) -> None:
     r.put("x", "r0")
 
 
+def frame_formula(walk: Walk) -> Counts:
+    """Accesses that make the frame: it is filled once, then written row by row."""
+    frame = walk.frame
+    copied = walk.passes * walk.images * frame.rows
+    moves = sum(divmod(frame.copied_bytes, 4))
+    inside = _rows_inside(walk)
+    return Counts(
+        input_loads=inside * moves,
+        input_bytes=inside * frame.copied_bytes,
+        frame_stores=sum(divmod(frame.rows * frame.row_bytes, 4)) + copied * moves,
+    )
+
+
 def _rows_inside(walk: Walk) -> int:
     """How many of all copied rows lie in their image."""
     f = walk.frame
@@ -112,7 +126,7 @@ def _copy(registers: Registers) -> Callable[[int, int], None]:
                 f"ldr{end} r{8 + i}, [r6], #{size}", input_loads=1, input_bytes=size
             )
         for i in range(count):
-            registers.listing.op(f"str{end} r{8 + i}, [r7], #{size}", stack_stores=1)
+            registers.listing.op(f"str{end} r{8 + i}, [r7], #{size}", frame_stores=1)
 
     return words
 
@@ -121,6 +135,6 @@ def _fill(registers: Registers) -> Callable[[int, int], None]:
     def words(count: int, size: int) -> None:
         end = "b" if size == 1 else ""
         for i in range(count):
-            registers.listing.op(f"str{end} r{8 + i}, [r7], #{size}", stack_stores=1)
+            registers.listing.op(f"str{end} r{8 + i}, [r7], #{size}", frame_stores=1)
 
     return words

@@ -356,26 +356,33 @@ def load_row(
     tile: Tile, x: tuple[str, ...], pointer: str, offset: int, step: Step, forward: int
 ) -> None:
     """The values of a step of one row; the pointer moves to `offset` where `forward` is given."""
-    op = tile.listing.op
     to = f"[{pointer}, #{offset}]" + ("!" if forward else "")
     if tile.walk.value_bytes == 1:
         load, size = {1: ("ldrb", 1), 2: ("ldrh", 2), 3: ("ldrh", 2), 4: ("ldr", 4)}[step.loaded]
-        op(f"{load} {x[0]}, {to}", input_loads=1, input_bytes=size)
+        _load(tile, f"{load} {x[0]}, {to}", size)
         if step.loaded == 3:
-            op(f"ldrb {x[1]}, [{pointer}, #{offset + 2}]", input_loads=1, input_bytes=1)
-            op(f"orr {x[0]}, {x[0]}, {x[1]}, lsl #16")
+            _load(tile, f"ldrb {x[1]}, [{pointer}, #{offset + 2}]", 1)
+            tile.listing.op(f"orr {x[0]}, {x[0]}, {x[1]}, lsl #16")
         return
     first, second = used_halves(step, 2)
     if first and second and step.loaded == 4 and tile.walk.aligned and not offset % 4:
-        op(f"ldrd {x[0]}, {x[1]}, {to}", input_loads=2, input_bytes=8)
+        _load(tile, f"ldrd {x[0]}, {x[1]}, {to}", 8)
         return
     if first:
         load, size = ("ldrh", 2) if step.loaded == 1 else ("ldr", 4)
-        op(f"{load} {x[0]}, {to}", input_loads=1, input_bytes=size)
+        _load(tile, f"{load} {x[0]}, {to}", size)
     if second:
         load, size = ("ldrh", 2) if step.loaded == 3 else ("ldr", 4)
-        place = 4 if forward else offset + 4
-        op(f"{load} {x[1]}, [{pointer}, #{place}]", input_loads=1, input_bytes=size)
+        _load(tile, f"{load} {x[1]}, [{pointer}, #{4 if forward else offset + 4}]", size)
+
+
+def _load(tile: Tile, text: str, size: int) -> None:
+    """A load of input values, from the input or from rows on the stack; 8 bytes are two words."""
+    count = 2 if size == 8 else 1
+    if tile.walk.frame:
+        tile.listing.op(text, frame_loads=count)
+    else:
+        tile.listing.op(text, input_loads=count, input_bytes=size)
 
 
 def _halves(m: int, n: int) -> tuple[Half, ...]:
