@@ -129,7 +129,7 @@ def random_case(
     count = matmul.output_depth
     if used.constant is not None:
         return values, weights, bias, [used.constant[0]] * count, [used.constant[1]] * count
-    highest = 3 if used.left_shifts else 0
+    highest = 3 if used.left_shifts else -1 if used.wide else 0
     if matmul.input_bits == 8:
         shifts = random.integers(-12, highest, count, endpoint=True)
     else:
