@@ -1,1 +1,1 @@
-"""Boards: what they are, and later how refmicro talks to them."""
+"""Boards: what they are, programs for them, and how refmicro talks to them."""

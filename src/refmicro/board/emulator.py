@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import selectors
 import shlex
 import shutil
@@ -159,12 +160,19 @@ def run(
             )
         if done.returncode < 0:
             raise EnvironmentMissingError(
-                f"the emulator was ended by signal {-done.returncode}",
+                f"the emulator was ended by signal {-done.returncode}{_last_words(done.stderr)}",
                 hint=f"run it by hand: {shlex.join(command)}",
             )
         counts = folder / "counts"
         text = counts.read_text() if counts.is_file() else ""
     return Result(done.stdout, done.returncode, counting.parse(text, plan) if count else None)
+
+
+def _last_words(said: str) -> str:
+    """Why an emulator gave up, or what a program said last: one line after a colon, or nothing."""
+    fatal = re.search(r"qemu: fatal: (.*)", said)
+    lines = said.strip().splitlines()
+    return f": {fatal[1] if fatal else lines[-1]}" if lines else ""
 
 
 def _finished(
@@ -183,9 +191,8 @@ def _finished(
     except subprocess.TimeoutExpired as error:
         said = error.stdout or b""
         text = said.decode(errors="replace") if isinstance(said, bytes) else said
-        last = f"; it last said: {text.strip().splitlines()[-1]}" if text.strip() else ""
         raise EnvironmentMissingError(
-            f"the program on {board.id} did not end within {timeout_s:g} s{last}",
+            f"the program on {board.id} did not end within {timeout_s:g} s{_last_words(text)}",
             hint="it may wait for input or loop; give it more time if it is only slow",
         ) from None
 
@@ -233,14 +240,11 @@ class EmulatedLink:
     def _ended(self) -> BoardError:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_GRACE_S)
-        said = "".join(
-            (self._folder / name).read_text(errors="replace").strip()
-            for name in ("console", "errors")
-            if (self._folder / name).is_file()
-        )
+        files = (self._folder / name for name in ("console", "errors"))
+        said = "\n".join(path.read_text(errors="replace") for path in files if path.is_file())
         return BoardError(
             f"the program on {self._board.id} has ended: status {self._process.returncode}"
-            + (f": {said.splitlines()[-1]}" if said else ""),
+            f"{_last_words(said)}",
             hint="a fault is often a stack that is too small (--stack)",
         )
 

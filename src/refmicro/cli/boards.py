@@ -16,11 +16,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
+    from refmicro.board.emulated import EMULATED_BOARDS
     from refmicro.board.table import boards
 
-    rows = list(boards().values())
+    rows, emulated = list(boards().values()), list(EMULATED_BOARDS.values())
     if args.json:
-        document = {"schema_version": 1, "boards": [dataclasses.asdict(row) for row in rows]}
+        document = {
+            "schema_version": 1,
+            "boards": [dataclasses.asdict(row) for row in rows],
+            "emulated": [
+                {"id": f"qemu:{row.id}", "name": row.name, "cpu": row.cpu} for row in emulated
+            ],
+        }
         json.dump(document, sys.stdout, indent=1)
         print()
         return 0
@@ -39,5 +46,13 @@ def run(args: argparse.Namespace) -> int:
     for row in rows:
         sizes = (f"{row.ram_bytes // 1024} KiB", f"{row.flash_bytes // 1024} KiB")
         table.add_row(row.id, row.name, row.mcu, *sizes)
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    emulators = Table(box=None, pad_edge=False, title="emulated", title_justify="left")
+    for title in ("for `refmicro validate --board`", "board", "core"):
+        emulators.add_column(title)
+    for row in emulated:
+        emulators.add_row(f"qemu:{row.id}", row.name, row.cpu)
+    console.print()
+    console.print(emulators)
     return 0
