@@ -226,7 +226,7 @@ class Trainer:
             found, last = forward(self.config, values, x, tap)
             return self._loss(values, weights, found, last, *known)
 
-        @tf.function(jit_compile=True)
+        @tf.function(jit_compile=True, autograph=False)
         def epoch(*given: Any) -> Any:
             values, first, second, fixed, weights, x, y, scores, rows, rates, done = given
 
