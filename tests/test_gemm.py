@@ -49,3 +49,22 @@ def test_float_product_rounds_in_the_order_of_depth(seed, batch, depth, shared):
         sums = sums + a[:, :, k, None] * b[:, None, k, :]
     want = np.clip(sums + bias[:, None], np.float32(-50), np.float32(50))
     assert got.tobytes() == want.tobytes()
+
+
+@given(
+    st.integers(0, 2**32), st.integers(1, 3), st.integers(1, 4), st.integers(1, 70), st.booleans()
+)
+def test_small_products_are_exact(seed, batch, columns, depth, shared):
+    rng = np.random.default_rng(seed)
+    a = rng.integers(-128, 128, (1 if shared else batch, 3, depth)).astype(np.int8)
+    b = rng.integers(-128, 128, (batch, columns, depth)).astype(np.int8)
+    points = [int(point) for point in rng.choice([-127, 0, 128, 5], 2)]
+    got = _gemm.int8_products(a, b, *points)
+    left, right = a.astype(np.int64) + points[0], b.astype(np.int64) + points[1]
+    assert got.dtype == np.int32
+    assert np.array_equal(got, left @ right.swapaxes(1, 2))
+
+
+def test_the_largest_small_product_is_exact():
+    ends = np.full((1, 1, 2**15), -128, np.int8)
+    assert _gemm.int8_products(ends, ends, -127, -127)[0, 0, 0] == 255 * 255 * 2**15

@@ -46,6 +46,51 @@ def matmul(a: np.ndarray, b: np.ndarray, bound: int) -> np.ndarray:
     return np.matmul(a.astype(dtype, copy=False), b.astype(dtype, copy=False))
 
 
+def int8_products(a: np.ndarray, b: np.ndarray, a_offset: int, b_offset: int) -> np.ndarray:
+    """Sums of (a + a_offset) * (b + b_offset) over many small matrices, without BLAS.
+
+    Args:
+        a: int8 of shape (B or 1, M, K), K below 2^15.
+        b: int8 of shape (B or 1, N, K): both are walked through along K.
+        a_offset, b_offset: int8 zero points, negated.
+
+    Returns:
+        int32 of shape (B, M, N).
+    """
+    batch = max(a.shape[0], b.shape[0])
+    out = np.empty((batch, a.shape[1], b.shape[1]), np.int32)
+    shifted = np.ascontiguousarray(b, np.int16) + np.int16(b_offset)
+    _int8_products(np.ascontiguousarray(a), shifted, a_offset, out)
+    return out
+
+
+@jit
+def _int8_products(a, b, a_offset, out):
+    """The offset of `a` is added by sums of `b`, so that the inner loop takes bytes as they are.
+
+    Every step is cut to int32, so that the compiled sum has 32 bits as well.
+    """
+    unsigned = np.uint64
+    left, right, sums = a.reshape(-1), b.reshape(-1), out.reshape(-1)
+    rows, columns, depth = out.shape[1], out.shape[2], a.shape[2]
+    for n in range(out.shape[0]):
+        first = n % a.shape[0] * rows * depth
+        for column in range(columns):
+            y = (n % b.shape[0] * columns + column) * depth
+            weights = np.int32(0)
+            for k in range(depth):
+                weights = np.int32(weights + np.int32(right[unsigned(y + k)]))
+            constant = weights * a_offset
+            for row in range(rows):
+                x = first + row * depth
+                total = np.int32(0)
+                for k in range(depth):
+                    value = np.int32(left[unsigned(x + k)])
+                    product = np.int32(value * np.int32(right[unsigned(y + k)]))
+                    total = np.int32(total + product)
+                sums[unsigned((n * rows + row) * columns + column)] = total + constant
+
+
 def float_matmul(
     a: np.ndarray,
     b: np.ndarray,

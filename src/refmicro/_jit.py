@@ -55,7 +55,18 @@ def _numba() -> Any:
     except OSError:
         # A read-only home: kernels are then compiled anew in each process.
         numba.config.CACHE_DIR = ""
+    _use_wide_vectors(numba)
     return numba
+
+
+def _use_wide_vectors(numba: Any) -> None:
+    """Let loops fill 512-bit registers where there are any; LLVM prefers halves by default."""
+    import llvmlite.binding
+
+    features = llvmlite.binding.get_host_cpu_features()
+    if features.get("avx512f") and not numba.config.CPU_FEATURES:
+        numba.config.CPU_NAME = numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name()
+        numba.config.CPU_FEATURES = f"{features.flatten()},-prefer-256-bit"
 
 
 class Kernel:

@@ -20,7 +20,7 @@ from refmicro.model.reader import parse_model, read_model
 from refmicro.program import PreparedNode, Program, prepare_model
 from refmicro.types import DType, Quantization, Tensor, TflmBuild
 
-CHUNK_BYTES = 8 << 20
+CHUNK_BYTES = 16 << 20
 """Working memory that one chunk of a batch aims at, so that its tensors stay in the cache."""
 
 MAX_WORKING_BYTES = 1 << 30

@@ -153,3 +153,18 @@ def test_broadcast_repeats_one_and_cuts_many():
     assert one.multipliers == (2**30,) * 3
     assert one.shifts == (1, 1, 1)
     assert requantizer([(2**30, 1), (2**30, 2)]).broadcast(1).shifts == (1,)
+
+
+@pytest.mark.parametrize(("multiplier", "shift"), [(2**30, -3), (2**31 - 1, -6), (1518500250, -9)])
+@pytest.mark.parametrize(("offset", "low"), [(-128, -128), (-100, -50)])
+@pytest.mark.parametrize("bias", [0, 777, -12_345])
+def test_one_sided_sums_equal_the_integer_rule(multiplier, shift, offset, low, bias):
+    """Where negative sums are clamped away, bias, offset and the moved ties are one addend."""
+    rule = requantizer([(multiplier, shift)], offset=offset, low=low, bound=2**17)
+    biases = np.array([bias])
+    assert rule._is_one_sided(biases)
+    assert not dataclasses.replace(rule, output_offset=low + 1)._is_one_sided(biases)
+    if multiplier != 2**30:
+        assert not rule.within(2**27)._is_one_sided(biases), "a product may need over 53 bits"
+    accumulators = np.arange(-(2**17) + 20_000, 2**17 - 20_000, 97)[:, None]
+    assert np.array_equal(rule(accumulators, biases), expected(rule, accumulators, biases))

@@ -6,7 +6,6 @@ Source: `tensorflow/lite/micro/kernels/{conv,depthwise_conv}_common.cc`,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +20,6 @@ from refmicro.types import Tensor
 
 OP_DATA = OpData(lp64=72, ilp32=56, compression=8, cmsis_nn=60)
 """`OpDataConv`; CMSIS-NN adds a buffer index."""
-
-BLOCK_BYTES = 1 << 20
-"""Images are worked on in blocks whose patches and sums stay in the second-level cache."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +60,6 @@ def per_channel_requantizer(
     input_scale, output_scale = x.scale, output.scale
     reals = [input_scale * scale / output_scale for scale in scales]
     return prepare_requantizer(ctx, reals, output, wide=wide).broadcast(channels)
-
-
-def image_blocks(count: int, image_bytes: int) -> Iterator[slice]:
-    """Slices that divide `count` images into blocks of about `BLOCK_BYTES`."""
-    step = max(1, BLOCK_BYTES // max(1, image_bytes))
-    for start in range(0, count, step):
-        yield slice(start, min(start + step, count))
 
 
 def float_convolution(

@@ -20,6 +20,7 @@ import numpy as np
 from refmicro._jit import Kernel, jit
 from refmicro.fixedpoint import quantize_multiplier
 from refmicro.ops._activation import RELU, RELU6, RELU_N1_TO_1
+from refmicro.ops._pair_formula import Formula, proven_constants
 from refmicro.ops._requantize import require_zero_point
 from refmicro.ops._spec import EvalContext, PrepareContext
 from refmicro.types import INTEGER_LIMITS, DType, Tensor
@@ -314,13 +315,14 @@ class Pairwise:
     """An operator of two inputs that broadcast, by its exact kernel.
 
     8-bit inputs go through a table of all pairs as soon as filling it costs no more than what was
-    computed without it.
+    computed without it, or through a formula that equals the table.
 
     Attributes:
         shapes: how the inputs meet.
         kernel: called as kernel(a, b, *arguments, out) with flat arrays of one size.
         arguments: its further arguments.
         result: type of the output.
+        formula: what may replace the table of an int8 output.
         done: how many elements were computed so far.
     """
 
@@ -328,6 +330,7 @@ class Pairwise:
     kernel: Kernel
     arguments: tuple
     result: np.dtype
+    formula: Formula | None = None
     done: list[int] = field(default_factory=lambda: [0], compare=False, repr=False)
 
     @cached_property
@@ -337,6 +340,13 @@ class Pairwise:
         out = np.empty(_PAIRS, self.result)
         self.kernel(np.repeat(values, 256), np.tile(values, 256), *self.arguments, out)
         return _bits(out)
+
+    @cached_property
+    def constants(self) -> tuple | None:
+        """With what the formula gives the table's results, None where it does not."""
+        if self.formula is None or self.result != np.int8:
+            return None
+        return proven_constants(self.formula, self.table.view(np.int8))
 
     def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Results of shape (B, *output)."""
@@ -352,7 +362,10 @@ class Pairwise:
             a, b = shapes.flat(a, b)
             loops = np.array([[1, 1, out.size], [0, 0, 1], [0, 0, 1]])
         a, b = (np.ascontiguousarray(x).reshape(-1) for x in (a, b))
-        _lookup_pairs(_bits(a), _bits(b), self.table, loops, _bits(flat))
+        if self.constants is not None:
+            self.formula.kernel(a, b, loops, *self.constants, flat)
+        else:
+            _lookup_pairs(_bits(a), _bits(b), self.table, loops, _bits(flat))
         return out
 
 

@@ -6,6 +6,7 @@ the bias, which gives the same sum of integers.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,8 +17,18 @@ from refmicro.ops._requantize import Requantizer, largest_magnitude
 from refmicro.ops._spec import PrepareContext
 from refmicro.types import DType, Tensor
 
+BLOCK_BYTES = 1 << 20
+"""Rows are worked on in blocks whose inputs and sums stay in the second-level cache."""
+
 LAST_TENSOR_TYPE = 22
 """The highest code of the schema's `TensorType` that TFLM's parser knows (FLOAT8_E5M2)."""
+
+
+def blocks(count: int, item_bytes: int) -> Iterator[slice]:
+    """Slices that divide `count` items into blocks of about `BLOCK_BYTES`."""
+    step = max(1, BLOCK_BYTES // max(1, item_bytes))
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
 
 
 def require_type_option(ctx: PrepareContext, name: str) -> None:

@@ -14,6 +14,8 @@ is used wherever it is proven, channel by channel, that rounding changes no outp
 1. by counting bits: every term is a multiple of the last bit of c or d. Where all values between
    the clamp's ends need at most 53 bits, nothing is rounded there; beyond them the order is kept,
    because rounding is monotone. This holds for int8 outputs from s = -13 on, whatever M is.
+   Where negative accumulators are clamped away (a fused RELU), the sign of d is that of a positive
+   one, and if all x * c need at most 53 bits, bias, d and offset are one addend for each column.
 2. else by thresholds: both functions only rise, in at most 255 (65,535) steps. If they step at the
    same x inside the bound of the accumulators, they are equal everywhere in it.
 
@@ -34,7 +36,7 @@ from functools import cached_property
 
 import numpy as np
 
-from refmicro._jit import jit
+from refmicro._jit import Kernel, jit
 from refmicro.fixedpoint import (
     clamp,
     multiply_by_quantized_multiplier,
@@ -165,7 +167,7 @@ class Requantizer:
             bias = np.zeros(accumulators.shape[1], np.int64)
         rows = accumulators.shape[0] if total_rows is None else total_rows
         if self._proven_by_bits or (rows > self.high - self.low and self._proven):
-            self._in_doubles(accumulators, bias.astype(np.float64), out)
+            self._in_doubles(accumulators, bias, out)
         else:
             kernel = _requantize_wide if self.wide else _requantize
             limits = self.output_offset, self.low, self.high
@@ -204,16 +206,59 @@ class Requantizer:
         return self.bound <= ANY_INT32 >> left if left == 0 else self.bound << left < ANY_INT32
 
     @cached_property
-    def _proven_by_bits(self) -> bool:
-        """Whether the clamp's range, in units of c's last bit, fits 53 bits with one to spare."""
-        bits = np.dtype(self.dtype).itemsize * 8
+    def _last_bit(self) -> int:
+        """Exponent of the last bit that any c or d has."""
         factors, halves = self._factors
         # c is mantissa * 2^exponent; the mantissa's trailing zeros tell the last bit that is used.
         mantissas, exponents = np.frexp(factors[factors > 0])
         digits = np.ldexp(mantissas, 53).astype(np.int64)
         zeros = np.frexp((digits & -digits).astype(np.float64))[1] - 1
-        last = min((exponents - 53 + zeros).min(initial=-1), *(np.frexp(halves)[1] - 1))
-        return self._monotone and last >= bits + 1 - 53
+        return int(min((exponents - 53 + zeros).min(initial=-1), *(np.frexp(halves)[1] - 1)))
+
+    @cached_property
+    def _proven_by_bits(self) -> bool:
+        """Whether the clamp's range, in units of c's last bit, fits 53 bits with one to spare."""
+        bits = np.dtype(self.dtype).itemsize * 8
+        return self._monotone and self._last_bit >= bits + 1 - 53
+
+    def _is_one_sided(self, bias: np.ndarray) -> bool:
+        """Whether a negative sum is clamped away and all terms with this bias are exact."""
+        if self.output_offset > self.low or not self._proven_by_bits:
+            return False
+        most = self.bound + 2 * int(np.abs(bias).max(initial=0))
+        # Of the offset, counted from the type's lowest value, and the halves.
+        rest = 2.0 ** (np.dtype(self.dtype).itemsize * 8 + 1)
+        largest = most * float(self._factors[0].max(initial=0)) + rest
+        return largest <= math.ldexp(1.0, 53 + self._last_bit)
+
+    def _terms(self, bias: np.ndarray) -> tuple[Kernel, list[tuple]]:
+        """The kernel for accumulators that lack `bias`, and its arguments for joined rows and for
+        single ones; those of the last bias are kept."""
+        kept, terms = self._kept[0]
+        if kept is bias:
+            return terms
+        center, low, high, base = self._frame
+        factors, halves = self._factors
+        if self._is_one_sided(bias):
+            kernel, columns = _requantize_one_sided, (factors, bias * factors + (center + halves))
+            scalars = low, high, base
+        else:
+            kernel, columns = _requantize_in_doubles, (bias.astype(np.float64), factors, halves)
+            scalars = center, low, high, base
+        rows = [tuple(np.tile(values, count) for values in columns) for count in (self._join, 1)]
+        terms = kernel, [(*values, *scalars) for values in rows]
+        self._kept[0] = bias, terms
+        return terms
+
+    @cached_property
+    def _kept(self) -> list[tuple]:
+        """A bias and the terms made with it."""
+        return [(None, None)]
+
+    @cached_property
+    def _join(self) -> int:
+        """How many rows are worked on as one."""
+        return max(1, _MIN_COLUMNS // max(1, len(self.multipliers)))
 
     @cached_property
     def _proven(self) -> bool:
@@ -226,26 +271,13 @@ class Requantizer:
 
     def _in_doubles(self, accumulators: np.ndarray, bias: np.ndarray, out: np.ndarray) -> None:
         rows, columns = accumulators.shape
-        join = max(1, _MIN_COLUMNS // max(1, columns))
-        joined = rows - rows % join
+        joined = rows - rows % self._join
+        kernel, (many, single) = self._terms(bias)
         if joined:
-            _requantize_in_doubles(
-                accumulators[:joined].reshape(-1, columns * join),
-                np.tile(bias, join) if join > 1 else bias,
-                *self._joined_factors,
-                *self._frame,
-                out[:joined].reshape(-1, columns * join),
-            )
+            width = columns * self._join
+            kernel(accumulators[:joined].reshape(-1, width), *many, out[:joined].reshape(-1, width))
         if joined < rows:
-            _requantize_in_doubles(
-                accumulators[joined:], bias, *self._factors, *self._frame, out[joined:]
-            )
-
-    @cached_property
-    def _joined_factors(self) -> tuple[np.ndarray, ...]:
-        """`_factors` of as many rows as are joined."""
-        join = max(1, _MIN_COLUMNS // max(1, len(self.multipliers)))
-        return tuple(np.tile(values, join) for values in self._factors)
+            kernel(accumulators[joined:], *single, out[joined:])
 
 
 @jit
@@ -286,6 +318,14 @@ def _requantize_in_doubles(accumulators, bias, factors, halves, center, low, hig
             out[row, column] = _double_rule(
                 x, factors[column], halves[column], center, low, high, base
             )
+
+
+@jit
+def _requantize_one_sided(accumulators, factors, addends, low, high, base, out):
+    for row in range(accumulators.shape[0]):
+        for column in range(accumulators.shape[1]):
+            value = np.float64(accumulators[row, column]) * factors[column] + addends[column]
+            out[row, column] = np.int32(min(max(value, low), high)) + base
 
 
 @jit(inline=True)

@@ -9,6 +9,7 @@ beside it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from refmicro.fixedpoint import clamp
 from refmicro.ops._activation import quantized_range
 from refmicro.ops._elementwise import multiplier_below_one, require_scale, require_zero_points
 from refmicro.ops._fixed_functions import multiply_below_one
+from refmicro.ops._pair_formula import Formula, real_factor, weighted_sum
 from refmicro.ops._spec import PrepareContext
 from refmicro.types import DType, Tensor
 
@@ -49,6 +51,18 @@ def sum_arguments(
         output.zero_point,
         low,
         high,
+    )
+
+
+def sum_formula(arguments: tuple[int, ...]) -> Formula:
+    """The real numbers behind arguments of `quantized_sum`."""
+    left_shift, *offsets = arguments[:3]
+    pairs = (arguments[3:5], arguments[5:7], arguments[7:9])
+    a, b, output = (real_factor(*pair) for pair in pairs)
+    sign, *rest = arguments[9:]
+    scale = math.ldexp(output, left_shift)
+    return Formula(
+        weighted_sum, tuple(offsets), (a * scale, sign * b * scale), 2.0 ** -(left_shift - 1), *rest
     )
 
 

@@ -23,6 +23,9 @@ MAX_SIDE = 1 << 22
 MAX_POSITIONS = 1 << 26
 """Positions that a filter passes over, padding and gaps included: kernels lay them all out."""
 
+_SHORT_RUN = 16
+"""Runs of values below this are not worth copying as such."""
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -150,6 +153,8 @@ def patches(images: np.ndarray, window: Window, fill: int, dtype: np.dtype) -> n
         return images.reshape(-1, channels).astype(dtype)
     columns = window.width
     run = columns.filter if columns.dilation == 1 else 1
+    if run * channels < _SHORT_RUN:
+        return _taps(images, window, fill, dtype)
     shape = (count, window.height.out, columns.out, window.height.filter, columns.filter // run)
     out = np.empty((*shape, run * channels), dtype)
     rows = np.ascontiguousarray(images).reshape(count, height, width * channels)
@@ -163,6 +168,64 @@ def patches(images: np.ndarray, window: Window, fill: int, dtype: np.dtype) -> n
     )
     _copy_patches(rows, fill, *geometry, out)
     return out.reshape(-1, window.taps * channels)
+
+
+def _taps(images: np.ndarray, window: Window, fill: int, dtype: np.dtype) -> np.ndarray:
+    """What `patches` returns, laid out column by column: one filter position after the other sees
+    its value of all pixels, which is faster than many short runs."""
+    count, height, width, channels = images.shape
+    out = np.empty((window.taps * channels, count, window.height.out, window.width.out), dtype)
+    rows = np.ascontiguousarray(images).reshape(count, height, width * channels)
+    geometry = (
+        window.height.stride,
+        window.height.dilation,
+        window.height.pad,
+        window.width.filter,
+        window.width.stride,
+        window.width.dilation,
+        window.width.pad,
+    )
+    _copy_taps(rows, channels, fill, *geometry, out)
+    return out.reshape(out.shape[0], -1).T
+
+
+@jit
+def _copy_taps(
+    rows,
+    channels,
+    fill,
+    stride_y,
+    dilation_y,
+    pad_y,
+    taps_x,
+    stride_x,
+    dilation_x,
+    pad_x,
+    out,
+):
+    unsigned = np.uint64
+    source, target, position = rows.reshape(-1), out.reshape(-1), 0
+    height, columns = rows.shape[1], rows.shape[2] // channels
+    for k in range(out.shape[0]):
+        tap, channel = k // channels, k % channels
+        top, left = tap // taps_x * dilation_y - pad_y, tap % taps_x * dilation_x - pad_x
+        # Pixels first..last - 1 of a row see the image at this tap.
+        size = out.shape[3]
+        first = min(size, max(0, -(left // stride_x)))
+        last = max(first, min(size, (columns - 1 - left) // stride_x + 1))
+        step = stride_x * channels
+        for n in range(out.shape[1]):
+            for y in range(out.shape[2]):
+                row = top + y * stride_y
+                begin, end = (first, last) if 0 <= row < height else (size, size)
+                base = ((n * height + row) * columns + left) * channels + channel
+                for x in range(begin):
+                    target[unsigned(position + x)] = fill
+                for x in range(begin, end):
+                    target[unsigned(position + x)] = source[unsigned(base + x * step)]
+                for x in range(end, size):
+                    target[unsigned(position + x)] = fill
+                position += size
 
 
 @jit

@@ -27,11 +27,10 @@ from refmicro.ops._convolution import (
     OP_DATA,
     Convolution,
     float_convolution,
-    image_blocks,
     per_channel_requantizer,
     require_image,
 )
-from refmicro.ops._product import require_bias, require_packed_constant, require_type_option
+from refmicro.ops._product import blocks, require_bias, require_packed_constant, require_type_option
 from refmicro.ops._spec import EvalContext, Node, OpSpec, PrepareContext
 from refmicro.ops._window import patches, prepare_window
 from refmicro.types import DType, Tensor
@@ -159,7 +158,7 @@ def _evaluate_constant(data: Conv2D, images: np.ndarray) -> np.ndarray:
     pixels = data.window.pixels
     out = np.empty((images.shape[0] * pixels, data.channels), data.output.dtype.numpy)
     image_bytes = pixels * (data.depth + data.channels) * data.typed_weights.itemsize
-    for block in image_blocks(images.shape[0], image_bytes):
+    for block in blocks(images.shape[0], image_bytes):
         sums = _sums(data, images[block], data.typed_weights, data.input_zero_point)
         part = out[block.start * pixels : block.stop * pixels]
         data.bounded(sums, data.folded_bias, out=part, total_rows=out.shape[0])

@@ -31,11 +31,10 @@ from refmicro.ops._convolution import (
     OP_DATA,
     Convolution,
     float_convolution,
-    image_blocks,
     per_channel_requantizer,
     require_image,
 )
-from refmicro.ops._product import require_bias, require_packed_constant
+from refmicro.ops._product import blocks, require_bias, require_packed_constant
 from refmicro.ops._spec import EvalContext, Node, OpSpec, PrepareContext
 from refmicro.ops._window import patches, prepare_window
 from refmicro.types import DType, Tensor
@@ -172,7 +171,7 @@ def _evaluate_constant(
     pixels = data.window.pixels
     out = np.empty((images.shape[0] * pixels, data.channels), data.output.dtype.numpy)
     values = pixels + data.window.height.reach * data.window.width.reach
-    for block in image_blocks(images.shape[0], 4 * values * data.channels):
+    for block in blocks(images.shape[0], 4 * values * data.channels):
         part = out[block.start * pixels : block.stop * pixels]
         sums = _sums(data, images[block])
         data.bounded(sums, data.folded_bias, out=part, total_rows=out.shape[0])
@@ -181,6 +180,10 @@ def _evaluate_constant(
 
 def _sums(data: DepthwiseConv2D, images: np.ndarray) -> np.ndarray:
     """Sums of products of inputs as they are, (R, channels)."""
+    if data.input.shape[3] == 1:
+        # All filters see one channel: an ordinary convolution.
+        weights = data.typed_weights
+        return patches(images, data.window, data.input_zero_point, weights.dtype) @ weights
     height, width = data.window.height, data.window.width
     per_phase = (width.span - 1) // width.stride + width.out
     spread = np.empty(

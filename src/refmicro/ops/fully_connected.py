@@ -27,6 +27,7 @@ from refmicro import _gemm
 from refmicro.ops._activation import float_range
 from refmicro.ops._product import (
     Product,
+    blocks,
     require_bias,
     require_packed_constant,
     require_type_option,
@@ -183,8 +184,13 @@ def evaluate(ctx: EvalContext, data: FullyConnected) -> None:
     if data.requantize is None:
         out = _evaluate_float(ctx, data, rows.reshape(-1, data.rows, data.depth))
     elif data.filter.is_constant:
-        sums = _gemm.matmul(rows.reshape(-1, data.depth), data.typed_weights, data.raw_bound)
-        out = data.finish(sums, data.folded_bias, computed_bias)
+        out = _evaluate_constant(data, rows.reshape(-1, data.depth), computed_bias)
+    elif data.input.dtype is DType.INT8 and data.bound < 1 << 31:
+        w = ctx.input(1).reshape(-1, data.filter.elements // data.depth, data.depth)
+        left = rows.reshape(-1, data.rows, data.depth)
+        offsets = -data.input_zero_point, data.filter_offset
+        sums = _gemm.int8_products(left, w[:, : data.channels], *offsets)
+        out = data.finish(sums.reshape(-1, data.channels), data.constant_bias, computed_bias)
     else:
         weights = data.computed_weights(ctx.input(1))
         left = rows.reshape(-1, data.rows, data.depth).astype(weights.dtype)
@@ -192,6 +198,20 @@ def evaluate(ctx: EvalContext, data: FullyConnected) -> None:
         sums = _gemm.matmul(left, weights, data.bound)
         out = data.finish(sums.reshape(-1, data.channels), data.constant_bias, computed_bias)
     ctx.set_output(0, out.reshape(-1, *data.output.shape))
+
+
+def _evaluate_constant(
+    data: FullyConnected, rows: np.ndarray, computed_bias: np.ndarray | None
+) -> np.ndarray:
+    weights = data.typed_weights
+    if computed_bias is not None:
+        sums = _gemm.matmul(rows, weights, data.raw_bound)
+        return data.finish(sums, data.folded_bias, computed_bias)
+    out = np.empty((rows.shape[0], data.channels), data.output.dtype.numpy)
+    for block in blocks(out.shape[0], sum(weights.shape) * weights.itemsize):
+        sums = _gemm.matmul(rows[block], weights, data.raw_bound)
+        data.bounded(sums, data.folded_bias, out=out[block], total_rows=out.shape[0])
+    return out
 
 
 def _evaluate_float(ctx: EvalContext, data: FullyConnected, rows: np.ndarray) -> np.ndarray:

@@ -9,6 +9,8 @@ Source: `tensorflow/lite/micro/kernels/mul{,_common}.cc`,
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from refmicro._jit import jit
@@ -25,6 +27,7 @@ from refmicro.ops._elementwise import (
     require_scale,
     require_zero_points,
 )
+from refmicro.ops._pair_formula import Formula, product, real_factor
 from refmicro.ops._requantize import multiplier_pair
 from refmicro.ops._spec import OpData, OpSpec, PrepareContext
 from refmicro.types import DType, Tensor
@@ -43,7 +46,12 @@ def prepare(ctx: PrepareContext) -> Pairwise | Broadcast:
         return Broadcast(shapes, np.multiply, float_range(activation))
     if a.dtype is DType.INT32:
         return Broadcast(shapes, np.multiply, int32_range(activation))
-    return Pairwise(shapes, _mul, _arguments(ctx, a, b, output, activation), output.dtype.numpy)
+    arguments = _arguments(ctx, a, b, output, activation)
+    a_offset, b_offset, multiplier, shift, *rest = arguments
+    factors = real_factor(multiplier, shift), 0.0
+    half = math.ldexp(1.0, shift - 1) if shift < 0 else 0.0
+    formula = Formula(product, (a_offset, b_offset), factors, half, *rest)
+    return Pairwise(shapes, _mul, arguments, output.dtype.numpy, formula)
 
 
 def _arguments(

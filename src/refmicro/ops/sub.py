@@ -25,7 +25,7 @@ from refmicro.ops._elementwise import (
     require_scale,
 )
 from refmicro.ops._spec import OpData, OpSpec, PrepareContext
-from refmicro.ops._sum import left_shift_of, quantized_sum, sum_arguments
+from refmicro.ops._sum import left_shift_of, quantized_sum, sum_arguments, sum_formula
 from refmicro.types import DType
 
 
@@ -50,7 +50,8 @@ def prepare(ctx: PrepareContext) -> Pairwise | Broadcast:
         twice / ((1 << left_shift_of(output)) * output.scale),
     )
     arguments = sum_arguments(ctx, (a, b), output, reals, -1)
-    return Pairwise(shapes, quantized_sum, arguments, output.dtype.numpy)
+    formula = sum_formula(arguments)
+    return Pairwise(shapes, quantized_sum, arguments, output.dtype.numpy, formula)
 
 
 OP = OpSpec("SUB", prepare, evaluate_pair, OpData(lp64=52, ilp32=52), params="TfLiteSubParams")

@@ -26,11 +26,10 @@ from refmicro._jit import jit
 from refmicro.ops._activation import float_range
 from refmicro.ops._convolution import (
     Convolution,
-    image_blocks,
     per_channel_requantizer,
     require_image,
 )
-from refmicro.ops._product import require_bias, require_type_option
+from refmicro.ops._product import blocks, require_bias, require_type_option
 from refmicro.ops._spec import EvalContext, Node, OpData, OpSpec, PrepareContext
 from refmicro.ops._window import Axis, prepare_window
 from refmicro.types import DType, Tensor
@@ -116,7 +115,7 @@ def evaluate(ctx: EvalContext, data: Convolution) -> None:
     else:
         pixels = data.output.elements // data.output.shape[0] // data.channels
         out = np.empty((images.shape[0] * pixels, data.channels), data.output.dtype.numpy)
-        for block in image_blocks(images.shape[0], 16 * pixels * data.channels):
+        for block in blocks(images.shape[0], 16 * pixels * data.channels):
             part = out[block.start * pixels : block.stop * pixels]
             sums = _sums(data, images[block]).reshape(-1, data.channels)
             data.bounded(sums, data.constant_bias, out=part, total_rows=out.shape[0])

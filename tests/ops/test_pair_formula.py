@@ -1,0 +1,88 @@
+"""Formulas that replace tables of pairs: proven for every pair, or not used."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refmicro.fixedpoint import quantize_multiplier
+from refmicro.ops._elementwise import Pairwise, Shapes
+from refmicro.ops._pair_formula import Formula, product, proven_constants, real_factor, weighted_sum
+from refmicro.ops._sum import quantized_sum, sum_formula
+from refmicro.ops.mul import _mul
+
+POINTS = st.integers(-128, 127)
+
+
+def operator(kernel, arguments, formula, a=(65536,), b=(65536,)):
+    shapes = Shapes(a, b, np.broadcast_shapes(a, b), np.broadcast_shapes(a, b))
+    return Pairwise(shapes, kernel, arguments, np.dtype(np.int8), formula)
+
+
+def mul(real, a_offset, b_offset, output_offset, *shapes):
+    multiplier, shift = quantize_multiplier(real)
+    arguments = a_offset, b_offset, multiplier, shift, output_offset, -128, 127
+    factors = real_factor(multiplier, shift), 0.0
+    formula = Formula(
+        product, (a_offset, b_offset), factors, 2.0 ** (shift - 1), output_offset, -128, 127
+    )
+    return operator(_mul, arguments, formula, *shapes)
+
+
+def total(scales, points, *shapes):
+    a, b, output = scales
+    twice = 2 * max(a, b)
+    reals = a / twice, b / twice, twice / (2**20 * output)
+    pairs = (value for real in reals for value in quantize_multiplier(real))
+    arguments = 20, points[0], points[1], *pairs, 1, points[2], -128, 127
+    return operator(quantized_sum, arguments, sum_formula(arguments), *shapes)
+
+
+def all_pairs():
+    values = np.arange(256, dtype=np.uint8).view(np.int8)
+    return np.repeat(values, 256)[None], np.tile(values, 256)[None]
+
+
+def check_every_pair(compute):
+    want = np.empty(65536, np.int8)
+    a, b = all_pairs()
+    compute.kernel(a[0], b[0], *compute.arguments, want)
+    assert np.array_equal(compute(a, b)[0], want)
+
+
+@given(st.floats(1e-4, 0.4), POINTS, POINTS, POINTS)
+def test_products(real, a_offset, b_offset, output_offset):
+    check_every_pair(mul(real, a_offset, b_offset, output_offset))
+
+
+@given(
+    st.tuples(st.floats(0.01, 1), st.floats(0.01, 1), st.floats(0.01, 2)),
+    st.tuples(POINTS, POINTS, POINTS),
+)
+def test_sums(scales, points):
+    check_every_pair(total(scales, points))
+
+
+@pytest.mark.parametrize("make", [lambda *s: mul(0.003, 5, -7, 3, *s), None])
+@pytest.mark.parametrize(
+    ("a", "b"), [((64, 1), (64, 16)), ((64, 16), (64, 1)), ((64, 1), (1, 16)), ((1,), (70,))]
+)
+def test_broadcasting_rounds_alike(make, a, b):
+    """Lines with one value of an input go through another loop than the one that was proven."""
+    make = make or (lambda *s: total((0.031, 0.0173, 0.0417), (3, -9, 4), *s))
+    compute = make(a, b)
+    rng = np.random.default_rng(0)
+    left = rng.integers(-128, 128, (100, *a)).astype(np.int8)
+    right = rng.integers(-128, 128, (100, *b)).astype(np.int8)
+    got = compute(left, right)
+    assert compute.constants is not None
+    table = compute.table.view(np.int8).reshape(256, 256)
+    want = table[left.view(np.uint8), right.view(np.uint8)]
+    assert np.array_equal(got, want)
+
+
+def test_a_formula_that_misses_is_not_used():
+    compute = total((0.031, 0.0173, 0.0417), (3, -9, 4))
+    wrong = Formula(weighted_sum, (3, -9), (0.7, 0.4), 0.0, 4, -128, 127)
+    assert proven_constants(wrong, compute.table.view(np.int8)) is None
+    assert proven_constants(compute.formula, compute.table.view(np.int8)) is not None
