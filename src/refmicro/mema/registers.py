@@ -8,7 +8,10 @@ those of pointers, counters and temporary values (`Target.fixed_registers`):
     output-stationary   q m n + r min(m, u n) + r + p (n - 1) <= R    the side with less is held
     outer product       q m n + r min(ceil(m / v), n) + r + p (n - 1) <= R
     weight-stationary   r m k + (P + q) m + r <= R
-    input-stationary    r u n k + (q + g) n + r <= R      g = 1 where outputs gather in words
+    input-stationary    r u n k + (q + g) n + r + S <= R   g = 1 where outputs gather in words
+
+S pointers walk over parameter arrays while inputs stay; the other orders need none of them inside
+their loop.
 
 p is 1 where each row needs a pointer of its own (a convolution's patches), which is why those keep
 their outputs and nothing else.
@@ -37,7 +40,7 @@ def needed(target: Target, used: Layout, order: Order, tile: Tile) -> tuple[int,
         return q * m * n + pointers, held * min(-(-m // used.filter_values), n) + held
     if order is Order.WEIGHT:
         return (parameters(used) + q) * m, held * m * k + held
-    return (q + gathers(used, m)) * n, held * ratio(used) * n * k + held
+    return (q + gathers(used, m)) * n + streams(used), held * ratio(used) * n * k + held
 
 
 def fits(target: Target, used: Layout, order: Order, tile: Tile) -> bool:
@@ -63,6 +66,11 @@ def ratio(used: Layout) -> int:
 def parameters(used: Layout) -> int:
     """P: registers of one channel's bias, multiplier and shift."""
     return used.bias_words + (2 if used.scaled else 0)
+
+
+def streams(used: Layout) -> int:
+    """S: arrays of parameters that are read while inputs stay."""
+    return (1 if used.bias_words else 0) + (2 if used.scaled else 0)
 
 
 def gathers(used: Layout, m: int) -> int:
@@ -106,6 +114,7 @@ def most_stationary(target: Target, used: Layout, order: Order, k: int, m: int) 
     if used.gathered:
         return 0
     words, sums = stationary_needs(target, used, order, k, m)
+    room -= streams(used) if order is Order.INPUT else 0
     if target.vector_bytes:
         return max(0, min(room // sums, (target.vector_registers - held) // words))
     return max(0, (room - held) // (words + sums))

@@ -52,6 +52,7 @@ from refmicro.mema.registers import (
     parameters,
     ratio,
     stationary_needs,
+    streams,
 )
 from refmicro.mema.target import Target
 
@@ -177,11 +178,11 @@ def _order_floor(target: Target, used: Layout, order: Order) -> float:
     if used.gathered:
         return math.inf
     words, sums = stationary_needs(target, used, order, used.steps, 0)
-    most = budget(target) / sums
+    room = budget(target) - (streams(used) if order is Order.INPUT else 0)
     if target.vector_bytes:
-        most = min(most, (target.vector_registers - target.operand_registers) / words)
+        most = min(room / sums, (target.vector_registers - target.operand_registers) / words)
     else:
-        most = (budget(target) - target.operand_registers) / (words + sums)
+        most = (room - target.operand_registers) / (words + sums)
     if most < 1:
         return math.inf
     if order is Order.WEIGHT:

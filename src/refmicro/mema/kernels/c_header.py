@@ -19,6 +19,8 @@ HEADER = """\
  * compiler has to take the accesses as they are written. */
 #define MEMA_KEEP(value) __asm__ volatile("" : "+r"(value) : : "memory")
 #define MEMA_STORED() __asm__ volatile("" : : : "memory")
+/* A value stays in one register: sums are added to in order, a held word is not unpacked ahead. */
+#define MEMA_HOLD(value) __asm__("" : "+r"(value))
 /* A copy of four bytes is one load or store; a freestanding compiler has no <string.h>. */
 #define MEMA_COPY __builtin_memcpy
 #define MEMA_ALIGNED(pointer) __builtin_assume_aligned((pointer), 4)
@@ -26,6 +28,7 @@ HEADER = """\
 #include <string.h>
 #define MEMA_KEEP(value) ((void)0)
 #define MEMA_STORED() ((void)0)
+#define MEMA_HOLD(value) ((void)0)
 #define MEMA_COPY memcpy
 #define MEMA_ALIGNED(pointer) (pointer)
 #endif
@@ -117,46 +120,42 @@ static inline int32_t mema_half(uint32_t word, unsigned i)
     return (int16_t)(word >> (16u * i));
 }
 
-/* sum plus four products of int8 values; unsigned, so that it wraps where TFLM's sum does. */
-static inline uint32_t mema_dot_s8(uint32_t sum, uint32_t f, uint32_t x)
+/* Sums are unsigned, so that they wrap where TFLM's do. */
+static inline uint32_t mema_add(uint32_t sum, int32_t product)
 {
-    sum += (uint32_t)(mema_byte(f, 0) * mema_byte(x, 0));
-    sum += (uint32_t)(mema_byte(f, 1) * mema_byte(x, 1));
-    sum += (uint32_t)(mema_byte(f, 2) * mema_byte(x, 2));
-    return sum + (uint32_t)(mema_byte(f, 3) * mema_byte(x, 3));
-}
-
-/* sum plus four products of int8 filter values and inputs that are loaded one by one. */
-static inline uint32_t mema_dot_values(
-    uint32_t sum, uint32_t f, int32_t x0, int32_t x1, int32_t x2, int32_t x3)
-{
-    sum += (uint32_t)(mema_byte(f, 0) * x0);
-    sum += (uint32_t)(mema_byte(f, 1) * x1);
-    sum += (uint32_t)(mema_byte(f, 2) * x2);
-    return sum + (uint32_t)(mema_byte(f, 3) * x3);
-}
-
-/* sum plus four products of int8 filter values and int16 inputs, two a word. */
-static inline uint32_t mema_dot_s16(uint32_t sum, uint32_t f, uint32_t low, uint32_t high)
-{
-    return mema_dot_values(
-        sum, f, mema_half(low, 0), mema_half(low, 1), mema_half(high, 0), mema_half(high, 1));
+    sum += (uint32_t)product;
+    MEMA_HOLD(sum);
+    return sum;
 }
 
 /* The same for sums of 64 bits; no product of an int8 and an int16 value leaves 32. */
-static inline int64_t mema_dot_values_wide(
-    int64_t sum, uint32_t f, int32_t x0, int32_t x1, int32_t x2, int32_t x3)
+static inline int64_t mema_add_wide(int64_t sum, int32_t product)
 {
-    sum += mema_byte(f, 0) * x0;
-    sum += mema_byte(f, 1) * x1;
-    sum += mema_byte(f, 2) * x2;
-    return sum + mema_byte(f, 3) * x3;
+    sum += product;
+    MEMA_HOLD(sum);
+    return sum;
 }
 
-static inline int64_t mema_dot_s16_wide(int64_t sum, uint32_t f, uint32_t low, uint32_t high)
+/* sum plus four products of int8 values. */
+static inline uint32_t mema_dot_s8(uint32_t sum, uint32_t f, uint32_t x)
 {
-    return mema_dot_values_wide(
-        sum, f, mema_half(low, 0), mema_half(low, 1), mema_half(high, 0), mema_half(high, 1));
+    sum = mema_add(sum, mema_byte(f, 0) * mema_byte(x, 0));
+    sum = mema_add(sum, mema_byte(f, 1) * mema_byte(x, 1));
+    sum = mema_add(sum, mema_byte(f, 2) * mema_byte(x, 2));
+    return mema_add(sum, mema_byte(f, 3) * mema_byte(x, 3));
+}
+
+/* sum plus two products of int16 inputs and the int8 filter values from byte i on. */
+static inline uint32_t mema_dot_s16(uint32_t sum, uint32_t f, unsigned i, uint32_t x)
+{
+    sum = mema_add(sum, mema_byte(f, i) * mema_half(x, 0));
+    return mema_add(sum, mema_byte(f, i + 1) * mema_half(x, 1));
+}
+
+static inline int64_t mema_dot_s16_wide(int64_t sum, uint32_t f, unsigned i, uint32_t x)
+{
+    sum = mema_add_wide(sum, mema_byte(f, i) * mema_half(x, 0));
+    return mema_add_wide(sum, mema_byte(f, i + 1) * mema_half(x, 1));
 }
 
 /* A bias of two words. */

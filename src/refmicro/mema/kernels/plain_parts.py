@@ -120,24 +120,38 @@ class Parts:
         """C type of what one input load brings."""
         return "int32_t" if self.layout.input_values == 1 else "uint32_t"
 
-    def product(self, total: str, f: str, xs: list[str]) -> str:
-        """The statement that adds the products of a filter word and its input words."""
-        wide = "_wide" if self.requantization.wide_sums else ""
+    def product(self, total: str, f: str, x: str, word: int) -> str:
+        """The statement that adds the products of a filter word and its input word `word`."""
         if self.layout.filter_values == 1:
-            return self.add(total, f"{f} * {xs[0]}")
+            return self.add(total, f"{f} * {x}")
         if self.layout.input_values == 1:
-            kind, operands = f"values{wide}", [*xs, *["0"] * (4 - len(xs))]
-        elif self.problem.input_bits == 8:
-            kind, operands = "s8", xs
-        else:
-            kind, operands = f"s16{wide}", [*xs, *["0"] * (2 - len(xs))]
-        return f"{total} = mema_dot_{kind}({total}, {f}, {', '.join(operands)});"
+            return self.add(total, f"mema_byte({f}, {word}) * {x}")
+        if self.problem.input_bits == 8:
+            return f"{total} = mema_dot_s8({total}, {f}, {x});"
+        return f"{total} = mema_dot_s16{self.wide}({total}, {f}, {2 * word}, {x});"
 
     def add(self, total: str, product: str) -> str:
         """The statement that adds one product."""
+        if self.target.word_bytes > 1:
+            return f"{total} = mema_add{self.wide}({total}, {product});"
         if self.requantization.wide_sums:
             return f"{total} += {product};"
         return f"{total} += (uint32_t)({product});"
+
+    @property
+    def wide(self) -> str:
+        """End of names of functions for sums of 64 bits."""
+        return "_wide" if self.requantization.wide_sums else ""
+
+    def hold(self, words: list[str], values: int) -> list[str]:
+        """Statements that keep words packed between two uses, where registers are short.
+
+        Unpacked ahead, a word of `values` values takes as many registers.
+        """
+        extra = (values - self.target.operand_registers) * len(words) - 1
+        if self.schedule.spare_registers >= extra:
+            return []
+        return [f"MEMA_HOLD({word});" for word in words]
 
     def scales(self, i: int) -> list[str]:
         """Declarations of channel i's multiplier and shift."""

@@ -6,6 +6,7 @@ from refmicro.mema.cost import Order
 from refmicro.mema.kernel import prototype
 from refmicro.mema.kernels.plain_gather import ConvolutionWriter
 from refmicro.mema.kernels.plain_parts import Parts, function, loop
+from refmicro.mema.registers import ratio
 
 
 def write_kernel(parts: Parts, gather: ConvolutionWriter | None) -> list[str]:
@@ -135,18 +136,31 @@ def _inner_run(parts: Parts, m: int, rows: list[tuple[str, int]]) -> list[str]:
 
 
 def _inner_step(parts: Parts, m: int, rows: list[tuple[str, int]], count: int) -> list[str]:
-    """`count` products of each sum."""
-    lines, names = [], []
+    """`count` products of each sum; the side with fewer words is held, the other streams past."""
+    used, n = parts.layout, len(rows)
+    loads = {}
     for j, (pointer, offset) in enumerate(rows):
-        names.append([])
         for word, at in enumerate(parts.step_words(count)):
-            names[-1].append(f"x{j}_{word}")
-            load = parts.input_load(pointer, offset + at)
-            lines.append(f"const {parts.input_type} x{j}_{word} = {load};")
-    for i in range(m):
-        load = parts.filter_load(parts.layout.filter_values * i)
-        lines.append(f"const {parts.filter_type} f{i} = {load};")
-        lines += [parts.product(f"s{i}_{j}", f"f{i}", names[j]) for j in range(len(rows))]
+            loads[j, word] = f"{parts.input_type} x{j}_{word} = " + parts.input_load(
+                pointer, offset + at
+            )
+    filters = [
+        f"{parts.filter_type} f{i} = {parts.filter_load(used.filter_values * i)};" for i in range(m)
+    ]
+    if n * ratio(used) <= m:
+        lines = [f"{load};" for load in loads.values()]
+        for i, load in enumerate(filters):
+            lines.append(load)
+            lines += [parts.product(f"s{i}_{j}", f"f{i}", f"x{j}_{w}", w) for j, w in loads]
+            if i < m - 1:
+                lines += parts.hold([f"x{j}_{w}" for j, w in loads], used.input_values)
+        return lines
+    lines = filters
+    for number, ((j, w), load) in enumerate(loads.items()):
+        lines.append(f"{load};")
+        lines += [parts.product(f"s{i}_{j}", f"f{i}", f"x{j}_{w}", w) for i in range(m)]
+        if number < len(loads) - 1:
+            lines += parts.hold([f"f{i}" for i in range(m)], used.filter_values)
     return lines
 
 
@@ -203,13 +217,15 @@ def _weight_tile(parts: Parts, m: int) -> list[str]:
     for step, _ in steps:
         for i in range(m):
             load = parts.filter_load((step * m + i) * used.filter_values)
-            body.append(f"const {parts.filter_type} f{i}_{step} = {load};")
-    row = [f"{parts.sum_type} s{i}_0 = bias{i};" for i in range(m)]
+            body.append(f"{parts.filter_type} f{i}_{step} = {load};")
+    held = [f"f{i}_{step}" for step, _ in steps for i in range(m)]
+    row = parts.hold(held, used.filter_values)
+    row += [f"{parts.sum_type} s{i}_0 = bias{i};" for i in range(m)]
     for step, starts in steps:
-        names = [f"x{step}_{word}" for word in range(len(starts))]
-        for name, at in zip(names, starts, strict=True):
+        for word, at in enumerate(starts):
+            name = f"x{step}_{word}"
             row.append(f"const {parts.input_type} {name} = {parts.input_load('x', at)};")
-        row += [parts.product(f"s{i}_0", f"f{i}_{step}", names) for i in range(m)]
+            row += [parts.product(f"s{i}_0", f"f{i}_{step}", name, word) for i in range(m)]
     for i in range(m):
         row.append(parts.outputs(i, f"s{i}_0", f"q{i}_0"))
         row += parts.stores(i, m, 1)
@@ -240,24 +256,27 @@ def _input_kernel(parts: Parts) -> list[str]:
 def _input_tile(parts: Parts, n: int) -> list[str]:
     """n rows stay, all channels pass, as many at a time as an output word holds."""
     used, m, steps = parts.layout, parts.schedule.tile.m, _depth_steps(parts)
-    body = []
+    body, held = [], []
     for j in range(n):
         for step, starts in steps:
             for word, at in enumerate(starts):
                 load = parts.input_load("x", j * used.run + at)
-                body.append(f"const {parts.input_type} x{j}_{step}_{word} = {load};")
+                body.append(f"{parts.input_type} x{j}_{step}_{word} = {load};")
+                held.append(f"x{j}_{step}_{word}")
 
     def channels(count: int) -> list[str]:
         lines = []
         for i in range(count):
+            lines += parts.hold(held, used.input_values)
             lines.append(f"{parts.sum_type} s{i}_0 = {parts.bias(i)};")
             lines += [f"{parts.sum_type} s{i}_{j} = s{i}_0;" for j in range(1, n)]
             for step, starts in steps:
                 load = parts.filter_load((i * len(steps) + step) * used.filter_values)
                 lines.append(f"const {parts.filter_type} f{i}_{step} = {load};")
                 for j in range(n):
-                    names = [f"x{j}_{step}_{word}" for word in range(len(starts))]
-                    lines.append(parts.product(f"s{i}_{j}", f"f{i}_{step}", names))
+                    for word in range(len(starts)):
+                        name = f"x{j}_{step}_{word}"
+                        lines.append(parts.product(f"s{i}_{j}", f"f{i}_{step}", name, word))
             lines += parts.scales(i)
             lines += [parts.outputs(i, f"s{i}_{j}", f"q{i}_{j}") for j in range(n)]
             lines += parts.stores(i, count, n)
