@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,6 +92,14 @@ def test_garbage_is_no_answer(raw):
 
 def test_a_frame_is_as_the_document_says():
     assert frame(17, "infer 1") == b"17:infer 1*%08X%%" % zlib.crc32(b"17:infer 1")
+
+
+def test_the_examples_in_the_document_are_right():
+    text = (Path(__file__).parents[2] / "docs" / "board-protocol.md").read_text()
+    examples = re.findall(r"`(17:[^`*]*)\*([0-9A-F]{8})%?`", text)
+    assert len(examples) == 3
+    for body, crc in examples:
+        assert f"{zlib.crc32(body.encode()):08X}" == crc
 
 
 def test_lines_before_the_answer_and_old_answers_are_skipped():

@@ -15,7 +15,8 @@ int main(void);
 #endif
 
 __attribute__((noreturn)) void reset(void);
-__attribute__((noreturn)) void fault(void);
+void fault(void);
+void fault_told(uint32_t number);
 
 extern void (*const vectors[16])(void);
 __attribute__((section(".start"), used)) void (*const vectors[16])(void) = {
@@ -38,10 +39,17 @@ void reset(void)
     board_exit(main());
 }
 
-void fault(void)
+/* The stack may be what failed: the handler begins a new one. */
+__attribute__((naked)) void fault(void)
 {
-    uint32_t number;
-    __asm__ volatile("mrs %0, ipsr" : "=r"(number));
+    __asm__ volatile("mrs r0, ipsr\n"
+                     "ldr r1, =__stack_top\n"
+                     "mov sp, r1\n"
+                     "b fault_told\n");
+}
+
+__attribute__((noreturn, used)) void fault_told(uint32_t number)
+{
     board_debug("fault: exception ");
     board_debug_number(number);
     board_debug("\n");
