@@ -75,6 +75,19 @@ def test_state_is_carried_and_reset(name):
 
 
 @pytest.mark.parametrize("name", STATEFUL)
+def test_threads_change_no_value(name):
+    interpreter = interpreter_of(name)
+    inputs, _ = golden(name)
+    many = [array.reshape(-1, *array.shape[2:])[:21] for array in inputs]
+    want = interpreter.invoke_batch(many)
+    for threads in (2, 3, 50):
+        got = interpreter.invoke_batch(many, threads=threads)
+        assert [a.tobytes() for a in got] == [a.tobytes() for a in want]
+    with pytest.raises(UsageError, match="at least one thread"):
+        interpreter.invoke_batch(many, threads=0)
+
+
+@pytest.mark.parametrize("name", STATEFUL)
 def test_batch_starts_every_row_anew_and_leaves_the_state_alone(name):
     inputs, want = golden(name)
     interpreter = interpreter_of(name)

@@ -188,7 +188,7 @@ class Interpreter:
         self._state = _State.reset(self.program, 1, self._state)
 
     def invoke_batch(
-        self, inputs: Sequence[np.ndarray], trace: Trace | None = None
+        self, inputs: Sequence[np.ndarray], trace: Trace | None = None, *, threads: int = 1
     ) -> list[np.ndarray]:
         """Run rows independently of one another, every row as the first after allocation.
 
@@ -196,24 +196,41 @@ class Interpreter:
             inputs: one array an input, of shape (N, *input shape), all with the same N.
             trace: called for every tensor written, with arrays of N rows; the batch then runs in
                 one chunk.
+            threads: how many parts of the batch run at the same time; kernels let go of Python's
+                lock. Matrix products may have threads of their own: OPENBLAS_NUM_THREADS=1, set
+                before NumPy is imported, leaves the processor to these.
 
         Returns:
             One array an output, of shape (N, *output shape). The interpreter's own state and
             inputs stay as they were.
 
         Raises:
-            UsageError: wrong number of arrays, wrong type or shape, or different N.
+            UsageError: wrong number of arrays, wrong type or shape, different N, or no thread.
         """
+        if threads < 1:
+            raise UsageError(f"at least one thread must run: {threads}")
         arrays = self._fit_batch(inputs)
         rows = arrays[0].shape[0] if arrays else 1
-        chunk = max(rows, 1) if trace else self.chunk_rows
+        chunk = max(rows, 1) if trace else min(self.chunk_rows, -(-rows // threads) or 1)
         outputs = [np.empty((rows, *item.shape), item.dtype) for item in self._outputs]
-        for start in range(0, rows, chunk):
+
+        def run(start: int) -> None:
             part = [array[start : start + chunk] for array in arrays]
             size = min(chunk, rows - start)
             results = self._run(part, _State.reset(self.program, size), trace)
             for output, result in zip(outputs, results, strict=True):
                 output[start : start + size] = result
+
+        starts = range(0, rows, chunk)
+        if threads == 1 or len(starts) < 2:
+            for start in starts:
+                run(start)
+        else:
+            # It takes longer to import than a small model takes to run.
+            from concurrent.futures import ThreadPoolExecutor
+
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(run, starts))
         return outputs
 
     def invoke_sequence(

@@ -185,37 +185,47 @@ def _clip(start, taps, size):
 
 @jit
 def _window_sums(images, taps_y, stride_y, pad_y, taps_x, stride_x, pad_x, square, out):
+    """Flat arrays with unsigned indices: views would cost more than short runs do."""
+    unsigned = np.uint64
+    source, sums, position = images.reshape(-1), out.reshape(-1), 0
+    height, width, channels = images.shape[1], images.shape[2], images.shape[3]
     for n in range(out.shape[0]):
         for y in range(out.shape[1]):
             top = y * stride_y - pad_y
-            first_y, last_y = _clip(top, taps_y, images.shape[1])
+            first_y, last_y = _clip(top, taps_y, height)
             for x in range(out.shape[2]):
                 left = x * stride_x - pad_x
-                first_x, last_x = _clip(left, taps_x, images.shape[2])
-                sums = out[n, y, x]
+                first_x, last_x = _clip(left, taps_x, width)
                 for i in range(first_y, last_y):
                     for j in range(first_x, last_x):
-                        values = images[n, top + i, left + j]
+                        base = ((n * height + top + i) * width + left + j) * channels
                         if square:
-                            for k in range(sums.size):
-                                sums[k] += values[k] * values[k]
+                            for k in range(channels):
+                                value = source[unsigned(base + k)]
+                                sums[unsigned(position + k)] += value * value
                         else:
-                            for k in range(sums.size):
-                                sums[k] += values[k]
+                            for k in range(channels):
+                                sums[unsigned(position + k)] += source[unsigned(base + k)]
+                position += channels
 
 
 @jit
 def _window_maxima(images, taps_y, stride_y, pad_y, taps_x, stride_x, pad_x, out):
+    unsigned = np.uint64
+    source, maxima, position = images.reshape(-1), out.reshape(-1), 0
+    height, width, channels = images.shape[1], images.shape[2], images.shape[3]
     for n in range(out.shape[0]):
         for y in range(out.shape[1]):
             top = y * stride_y - pad_y
-            first_y, last_y = _clip(top, taps_y, images.shape[1])
+            first_y, last_y = _clip(top, taps_y, height)
             for x in range(out.shape[2]):
                 left = x * stride_x - pad_x
-                first_x, last_x = _clip(left, taps_x, images.shape[2])
-                largest = out[n, y, x]
+                first_x, last_x = _clip(left, taps_x, width)
                 for i in range(first_y, last_y):
                     for j in range(first_x, last_x):
-                        values = images[n, top + i, left + j]
-                        for k in range(largest.size):
-                            largest[k] = values[k] if largest[k] < values[k] else largest[k]
+                        base = ((n * height + top + i) * width + left + j) * channels
+                        for k in range(channels):
+                            old = maxima[unsigned(position + k)]
+                            new = source[unsigned(base + k)]
+                            maxima[unsigned(position + k)] = new if old < new else old
+                position += channels
