@@ -18,7 +18,6 @@ from refmicro.cli._transform_stream import (
     apply_while,
     configure_stream,
     configure_while,
-    steps_of,
 )
 
 if TYPE_CHECKING:
@@ -57,12 +56,13 @@ def is_given(args: argparse.Namespace, flag: str) -> bool:
 OPTIONS = {
     "--allow-changes": ("--fuse", "--stream"),
     "--wide-state": ("--fuse-scan",),
-    "--time-axis": ("--stream",),
+    "--time-axis": ("--stream", "--one-scale"),
     "--mean": ("--stream",),
     "--state": ("--stream", "--while"),
     "--state-scale": ("--stream", "--while"),
     "--collect": ("--while",),
     "--head": ("--while",),
+    "--no-repeats": ("--split",),
 }
 """Flags that say how a step is done, and the steps of which one must be wanted."""
 
@@ -92,8 +92,9 @@ def _configure_fuse(parser: argparse.ArgumentParser) -> None:
 
 
 def _apply_fuse(stage: Stage, args: argparse.Namespace, progress: Progress) -> Stage:
-    # Frames in a CIRCULAR_BUFFER are a state that no step model or loop can take over.
-    return _fused(stage, args, registers=not args.stream and steps_of(args) is None)
+    # Frames in a CIRCULAR_BUFFER are a state that no step model, loop or buffer can take over.
+    takes_over = is_given(args, "--stream") or is_given(args, "--while") or args.split
+    return _fused(stage, args, registers=not takes_over)
 
 
 def _then_fused(
@@ -103,7 +104,9 @@ def _then_fused(
 
     def both(stage: Stage, args: argparse.Namespace, progress: Progress) -> Stage:
         result = apply(stage, args, progress)
-        return _fused(result, args, registers=True) if args.fuse and result is not stage else result
+        if not args.fuse or result is stage:
+            return result
+        return _fused(result, args, registers=not args.split)
 
     return both
 
@@ -192,6 +195,27 @@ def _apply_fuse_scan(stage: Stage, args: argparse.Namespace, progress: Progress)
     )
 
 
+# one scale
+
+
+def _apply_one_scale(stage: Stage, args: argparse.Namespace, progress: Progress) -> Stage:
+    from refmicro.transform.one_scale import one_scale
+
+    changes: list[str] = []
+
+    def transform(model: Model) -> tuple[Model, Facts]:
+        result = one_scale(model, time_axis=args.time_axis)
+        changes.extend(result.changes)
+        return result.model, {
+            "transform": "one-scale",
+            "frames": result.frames,
+            "changes": list(result.changes),
+        }
+
+    stage = stage.map(transform)
+    return dataclasses.replace(stage, changes_numbers=(*stage.changes_numbers, *changes))
+
+
 # reorder, split and plan
 
 
@@ -225,14 +249,24 @@ def _configure_split(parser: argparse.ArgumentParser) -> None:
         help="cut the model into parts that run one after another in one arena; parts and what "
         "they carry keep within this, such as 64KiB; OUT is a folder, with a manifest and C++",
     )
+    parser.add_argument(
+        "--no-repeats",
+        action="store_true",
+        help="with --split: the fewest calls, also where cuts along operators that repeat would "
+        "make the models smaller",
+    )
 
 
 def _apply_split(stage: Stage, args: argparse.Namespace, progress: Progress) -> Stage:
     from refmicro.errors import UsageError
     from refmicro.report.units import parse_quantity
+    from refmicro.transform.plan import plan_offsets
     from refmicro.transform.split import SplitMachine, split
     from refmicro.transform.split_files import split_files
     from refmicro.transform.stage import Part
+
+    def planned(part: Model) -> Model:
+        return plan_offsets(part, build=_build(args), time_limit_s=args.time_limit).model
 
     limit = parse_quantity(args.split, "--split")
     if len(stage.parts) != 1:
@@ -241,10 +275,13 @@ def _apply_split(stage: Stage, args: argparse.Namespace, progress: Progress) -> 
         stage.parts[0].model,
         limit,
         build=_build(args),
+        repeats=not args.no_repeats,
+        planned=planned if args.plan else None,
         time_limit_s=args.time_limit,
         progress=progress,
     )
-    layout = result.layout
+    models = tuple(map(planned, result.models)) if args.plan else result.models
+    layout = result.layout_of(models) if args.plan else result.layout
     names = [f"part_{number:02}" for number in range(len(result.models))]
     facts = {
         "transform": "split",
@@ -252,15 +289,18 @@ def _apply_split(stage: Stage, args: argparse.Namespace, progress: Progress) -> 
         "buffer_bytes": layout.total_bytes,
         "lower_bound_bytes": layout.lower_bound_bytes,
         "most_carried_bytes": layout.carried_bytes,
+        "state_bytes": sum(len(item.initial) for item in result.kept),
         "calls": len(result.calls),
         "models": len(result.models),
+        "models_bytes": result.models_bytes,
+        "repeated": result.repeated,
         "optimal": result.optimal,
     }
     name, whole = stage.parts[0].name, stage.models
 
     return dataclasses.replace(
         stage,
-        parts=tuple(Part(*item) for item in zip(names, result.models, strict=True)),
+        parts=tuple(Part(*item) for item in zip(names, models, strict=True)),
         arrange=lambda models, open_model: stage.arrange(
             whole, lambda model: SplitMachine(result, models, open_model)
         ),
@@ -318,6 +358,15 @@ STEPS: tuple[Step, ...] = (
         _apply_per_tensor,
     ),
     Step("--fuse-scan", _configure_fuse_scan, _apply_fuse_scan),
+    Step(
+        "--one-scale",
+        _switch(
+            "--one-scale",
+            "the frames of an unrolled recurrence on one scale each, so that they repeat and "
+            "--split makes them one model; changes numbers",
+        ),
+        _apply_one_scale,
+    ),
     Step("--stream", configure_stream, _then_fused(apply_stream)),
     Step("--while", configure_while, _then_fused(apply_while)),
     Step(

@@ -13,7 +13,7 @@ import dataclasses
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +50,8 @@ class Flow:
         last: the last operator that touches it.
         carried_bytes: by cut, from 0 to the number of operators: what stays while another part
             runs. A model's inputs are not there before the first part, and its outputs not after
-            the last one, unless an output is an input: those are in the parts' arenas.
+            the last one, unless an output is an input: those are in the parts' arenas. State is
+            there at any time.
         allowed: by cut, whether it may be one.
     """
 
@@ -61,8 +62,8 @@ class Flow:
     allowed: list[bool]
 
     @staticmethod
-    def of(graph: Subgraph) -> Flow:
-        """The flow through a subgraph."""
+    def of(graph: Subgraph, kept: Sequence[tuple[int, int]] = ()) -> Flow:
+        """The flow through a subgraph; `kept` are inputs and outputs that are one state."""
         makers: dict[int, int] = dict.fromkeys(graph.inputs, FROM_START)
         last = dict(makers)
         writers = Counter(graph.inputs)
@@ -88,6 +89,12 @@ class Flow:
                 # What is written twice is one buffer, which a cut would make two.
                 first = max(maker, 0)
                 allowed[first + 1 : last[tensor] + 1] = [False] * (last[tensor] - first)
+        for old, new in kept:
+            size = slot_bytes(graph.tensors[old])
+            through += size
+            if makers[new] > last[old]:
+                change[last[old] + 1] += size
+                change[makers[new] + 1] -= size
         carried = list(itertools.accumulate(change[: count + 1]))
         carried[0] = carried[count] = through
         return Flow(graph, makers, last, carried, allowed)
@@ -332,14 +339,19 @@ def lowest(costs: Costs) -> Path | None:
 
 def fewest(costs: Costs, limit_bytes: int) -> Path | None:
     """The path of the fewest segments that all cost at most the limit."""
-    best = np.full(costs.count + 1, NEVER)
-    before = np.zeros(costs.count + 1, np.int64)
-    best[0] = 0
-    for start, row in enumerate(costs.rows):
-        if best[start] >= NEVER:
-            continue
-        _improve(best, before, start, np.where(row <= limit_bytes, best[start] + 1, NEVER))
-    return _path(best, before)
+    return fewest_between(costs, limit_bytes, 0, costs.count)
+
+
+def fewest_between(costs: Costs, limit_bytes: int, first: int, last: int) -> Path | None:
+    """The same from one cut to another one."""
+    best = np.full(last + 1, NEVER)
+    before = np.zeros(last + 1, np.int64)
+    best[first] = 0
+    for start in range(first, last):
+        row = costs.rows[start][: last - start]
+        if best[start] < NEVER:
+            _improve(best, before, start, np.where(row <= limit_bytes, best[start] + 1, NEVER))
+    return _path(best, before, first)
 
 
 def lowest_of(costs: Costs, parts: int) -> Path | None:
@@ -371,11 +383,11 @@ def _improve(best: np.ndarray, before: np.ndarray, start: int, offered: np.ndarr
     before[reach][better] = start
 
 
-def _path(best: np.ndarray, before: np.ndarray) -> Path | None:
+def _path(best: np.ndarray, before: np.ndarray, first: int = 0) -> Path | None:
     if best[-1] >= NEVER:
         return None
     path, end = [], len(best) - 1
-    while end:
+    while end > first:
         start = int(before[end])
         path.append((start, end))
         end = start

@@ -40,6 +40,7 @@ class Unrolled:
         states: (old, new): what the reference reads of the frame before, and its own value of it.
         initial: for each state the constant that the first frame reads; None for zero.
         tensors: tensors of the reference's values on one quantization for all frames.
+        members: by value of the reference, the values of all frames that play its part.
         changes: where frames differ, in words; empty where the result is exact.
     """
 
@@ -49,6 +50,7 @@ class Unrolled:
     states: tuple[tuple[int, int], ...]
     initial: tuple[int | None, ...]
     tensors: dict[int, Tensor]
+    members: dict[int, tuple[int, ...]]
     changes: tuple[str, ...]
 
 
@@ -78,9 +80,13 @@ def find_unrolled(frames: Frames) -> Unrolled | None:
     results = {number: parts[reference] for number, parts in frames.joins.items()}
     operators = _operators(frames, {*results.values(), *(new for _, new in states)}, reference)
     roles = _roles(frames, overlays, reference)
-    tensors, changes = _one_quantization(frames, roles, states, overlays, reference)
+    tensors, changes = _one_quantization(frames, roles)
     initial, begins = _initial(frames, overlays, first, states, reference)
-    return Unrolled(reference, results, operators, states, initial, tensors, (*changes, *begins))
+    members = {value: tuple(group) for value, group in roles.items()}
+    changes += begins
+    return Unrolled(
+        reference, results, operators, states, initial, tensors, members, tuple(changes)
+    )
 
 
 def _lay_over(
@@ -215,26 +221,22 @@ def _roles(frames: Frames, overlays: dict[int, _Overlay], reference: int) -> dic
             for value, owner in current.items()
             if value in overlays[t].same
         }
+    for new, old in overlays[2].states.items() if 2 in overlays else ():
+        for group in members.values():
+            if new in group and old is not None and old not in group:
+                group.append(old)
     return members
 
 
 def _one_quantization(
-    frames: Frames,
-    roles: dict[int, list[int]],
-    states: tuple[tuple[int, int], ...],
-    overlays: dict[int, _Overlay],
-    reference: int,
+    frames: Frames, roles: dict[int, list[int]]
 ) -> tuple[dict[int, Tensor], list[str]]:
     """Tensors of the reference, where frames differ on a scale that holds what all of them hold."""
-    first = {old: new for new, old in overlays[2].states.items()} if 2 in overlays else {}
     tensors: dict[int, Tensor] = {}
     apart = 0
     for value, members in roles.items():
         item = frames.tensor(value)
         every = {quantum(frames.tensor(member)) for member in members}
-        for old, new in first.items():
-            if new in members:
-                every.add(quantum(frames.tensor(old)))
         if len(every) == 1:
             tensors[value] = item
             continue

@@ -7,9 +7,11 @@ operators stays: `reorder` comes first where it helps.
 
 The fewest parts are taken that keep within the limit, and of such cuts the one whose largest part,
 with what is carried meanwhile, is smallest. Parts lose the names of their tensors, so that equal
-parts become one model that is called several times.
+parts become one model that is called several times; where operators repeat and cuts that follow the
+repetition make all models together smaller, those are taken.
 
-A model with state is refused: nothing in an arena outlasts the next part.
+Nothing in an arena outlasts the next part, so that state in variables is taken out of the model
+and lies in the buffer as well.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import dataclasses
 import functools
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +30,7 @@ from refmicro.errors import OverBudgetError, UnsupportedError
 from refmicro.memory.arena import model_arena
 from refmicro.model.graph import Model, Operator, Subgraph
 from refmicro.model.writer import write_model
-from refmicro.program import Program, has_state, prepare_model
+from refmicro.program import Program, prepare_model
 from refmicro.transform._carried import Carried, Layout, lay_out
 from refmicro.transform._cuts import (
     FROM_START,
@@ -43,6 +45,8 @@ from refmicro.transform._cuts import (
     settle,
 )
 from refmicro.transform._draft import Draft
+from refmicro.transform._kept import Kept, without_state, written_over
+from refmicro.transform._repeats import around, repeated_cuts
 from refmicro.transform.proof import Open, Progress
 from refmicro.types import TflmBuild
 
@@ -71,12 +75,14 @@ class Split:
     """A model in parts.
 
     Attributes:
-        source: the main subgraph that was cut.
+        source: the main subgraph that was cut, with state as its last inputs and outputs.
+        kept: that state.
         models: the different parts.
         calls: in order.
         max_bytes: the limit.
         build: the TFLM whose arena counts.
         optimal: whether the parts are proven to be the fewest and their largest the smallest.
+        repeated: whether the cuts follow a repetition, for fewer bytes of models and more calls.
     """
 
     source: Subgraph
@@ -85,6 +91,30 @@ class Split:
     max_bytes: int
     build: TflmBuild
     optimal: bool
+    kept: tuple[Kept, ...] = ()
+    repeated: bool = False
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """What comes in with each run."""
+        return self.source.inputs[: len(self.source.inputs) - len(self.kept)]
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """What each run gives."""
+        return self.source.outputs[: len(self.source.outputs) - len(self.kept)]
+
+    @property
+    def over(self) -> dict[int, int]:
+        """New states that lie over the old ones, by their tensors."""
+        makers, readers = _uses(self.calls)
+        over = written_over(self.kept, makers, readers)
+        return {item.new: item.old for item in self.kept if item.new in over}
+
+    @functools.cached_property
+    def models_bytes(self) -> int:
+        """All models together."""
+        return sum(len(write_model(model)) for model in self.models)
 
     @functools.cached_property
     def layout(self) -> Layout:
@@ -94,9 +124,8 @@ class Split:
     def layout_of(self, models: Sequence[Model]) -> Layout:
         """The same with other models, where the parts have been planned since."""
         required = [_required_bytes(model, self.build) for model in models]
-        return lay_out(
-            carried_values(self.source, self.calls), [required[c.model] for c in self.calls]
-        )
+        values = carried_values(self.source, self.calls, self.kept)
+        return lay_out(values, [required[c.model] for c in self.calls])
 
 
 def split(
@@ -104,56 +133,80 @@ def split(
     max_bytes: int,
     *,
     build: TflmBuild | None = None,
+    repeats: bool = True,
+    planned: Callable[[Model], Model] | None = None,
     time_limit_s: float = 10.0,
     progress: Progress = lambda what, done, total: None,
 ) -> Split:
     """Cut a model so that the largest part and what is carried meanwhile keep within a limit.
 
     Args:
-        model: any model without state.
+        model: any model whose state, if it has any, is in variables.
         max_bytes: for arena and carried values together.
         build: the TFLM whose arena counts; a Cortex-M firmware by default.
+        repeats: whether cuts may follow a repetition of operators.
+        planned: what will be done to each part to make it smaller; where nothing keeps within the
+            limit as it is, the smallest parts may do so then.
         time_limit_s: for each search; the result says whether it is proven.
         progress: called now and then.
 
     Raises:
         OverBudgetError: if no cuts keep within the limit; it says what can be reached.
-        UnsupportedError: if the model has state, gives constants, or is refused.
+        UnsupportedError: if operators remember, the model gives constants, or is refused.
     """
     build = build or TflmBuild.firmware()
+    model, kept = without_state(model, build)
     program = prepare_model(model, build)
     _check(program)
-    cutter = _Cutter(program, time_limit_s, progress)
+    cutter = _Cutter(program, kept, time_limit_s, progress)
     limit = max_bytes
     while (found := cutter.fewest(limit)) is not None:
-        result = _assembled(program, found, max_bytes)
+        result = cutter.assembled(found, max_bytes)
         total = result.layout.total_bytes
         if total <= max_bytes:
-            proven = limit == max_bytes and total == result.layout.lower_bound_bytes
-            return result if proven else dataclasses.replace(result, optimal=False)
+            proven = limit == max_bytes and total == result.layout.lower_bound_bytes and not kept
+            result = result if proven else dataclasses.replace(result, optimal=False)
+            several = repeats and len(result.calls) > 1
+            return _with_repeats(cutter, result) if several else result
         # The layout had to leave gaps: leave room for them.
         limit -= total - max_bytes
-    result, proven = _smallest(program, cutter, max_bytes)
+    result, proven = _smallest(cutter, max_bytes)
     if result.layout.total_bytes <= max_bytes:
-        return result
-    raise _over_budget(max_bytes, result.layout.total_bytes, proven)
+        return _with_repeats(cutter, result) if repeats else result
+    total = result.layout.total_bytes
+    if planned is not None:
+        total = result.layout_of([planned(part) for part in result.models]).total_bytes
+        if total <= max_bytes:
+            return result
+    raise _over_budget(max_bytes, total, proven and planned is None)
 
 
-def _smallest(program: Program, cutter: _Cutter, max_bytes: int) -> tuple[Split, bool]:
+def _smallest(cutter: _Cutter, max_bytes: int) -> tuple[Split, bool]:
     """The smallest buffer that was found, and whether no cuts have a smaller one.
 
     Where the lowest cuts leave gaps in the layout, fewer parts may leave smaller ones.
     """
     lowest = cutter.smallest()
-    best = dataclasses.replace(_assembled(program, lowest, max_bytes), optimal=False)
+    best = dataclasses.replace(cutter.assembled(lowest, max_bytes), optimal=False)
     bound = cutter.cost(lowest.path)
     gap = best.layout.total_bytes - bound
     for share in (3, 2, 1) if gap else ():
         found = cutter.fewest(bound + gap * share // 4)
         if found is not None:
-            other = dataclasses.replace(_assembled(program, found, max_bytes), optimal=False)
+            other = dataclasses.replace(cutter.assembled(found, max_bytes), optimal=False)
             best = min(best, other, key=lambda item: item.layout.total_bytes)
     return best, lowest.optimal and not gap
+
+
+def _with_repeats(cutter: _Cutter, result: Split) -> Split:
+    """Cuts along a repetition within the same limit, where their models take fewer bytes."""
+    best = result
+    for path in cutter.repeated(result.max_bytes):
+        other = cutter.assembled(Settled(path, False), result.max_bytes)
+        fits = other.layout.total_bytes <= result.max_bytes
+        if fits and other.models_bytes < best.models_bytes:
+            best = dataclasses.replace(other, repeated=True)
+    return best
 
 
 def _over_budget(max_bytes: int, reached_bytes: int, proven: bool) -> OverBudgetError:
@@ -169,12 +222,6 @@ def _check(program: Program) -> None:
     """What cannot be cut, in words."""
     graph = program.model.subgraphs[0]
     written = {tensor for op in graph.operators for tensor in op.outputs}
-    if has_state(program):
-        raise UnsupportedError(
-            "a model that is split must have no state: parts share one arena, and variables in it "
-            "would be lost",
-            hint="make its state inputs and outputs first, then the caller keeps it",
-        )
     if written & set(graph.inputs):
         raise UnsupportedError("a model that is split must not write to its own inputs")
     if not graph.operators or not written & set(graph.outputs):
@@ -189,9 +236,12 @@ def _check(program: Program) -> None:
 class _Cutter:
     """Searches for cuts of one program; arenas that were measured are kept."""
 
-    def __init__(self, program: Program, time_limit_s: float, progress: Progress) -> None:
+    def __init__(
+        self, program: Program, kept: tuple[Kept, ...], time_limit_s: float, progress: Progress
+    ) -> None:
         self._program = program
-        flow = Flow.of(program.model.subgraphs[0])
+        self._kept = kept
+        flow = Flow.of(program.model.subgraphs[0], [(item.old, item.new) for item in kept])
         self._count = len(flow.graph.operators)
         self._all_cuts = self._count <= MAX_CUTS
         self._flow = flow if self._all_cuts else flow.thinned(MAX_CUTS)
@@ -207,6 +257,27 @@ class _Cutter:
             self._progress("measuring parts", len(self._required), len(self._required))
         return self._required[segment]
 
+    def assembled(self, found: Settled, max_bytes: int) -> Split:
+        """The parts of a path; equal ones are one model."""
+        flow = Flow.of(self._program.model.subgraphs[0])
+        numbers: dict[bytes, int] = {}
+        models, calls = [], []
+        for segment in found.path:
+            model = part_model(self._program, flow, segment)
+            number = numbers.setdefault(write_model(model), len(models))
+            if number == len(models):
+                models.append(model)
+            calls.append(Call(number, segment, *interface(flow, segment)))
+        return Split(
+            flow.graph,
+            tuple(models),
+            tuple(calls),
+            max_bytes,
+            self._program.build,
+            found.optimal,
+            self._kept,
+        )
+
     def cost(self, path: Path) -> int:
         """The largest of a path's arenas with what is carried meanwhile, gaps not counted."""
         carried = self._flow.carried_bytes
@@ -219,9 +290,15 @@ class _Cutter:
         return Costs(self._program, self._flow, limit_bytes, self._measure, tick)
 
     def _settle(
-        self, costs: Costs, find: Callable[[Costs], Path | None], key: Callable[[Path], float]
+        self,
+        costs: Costs,
+        find: Callable[[Costs], Path | None],
+        key: Callable[[Path], float],
+        deadline: float | None = None,
     ) -> Settled | None:
-        found = settle(costs, find, key, time.process_time() + self._time_limit_s)
+        if deadline is None:
+            deadline = time.process_time() + self._time_limit_s
+        found = settle(costs, find, key, deadline)
         if found is None or self._all_cuts:
             return found
         return Settled(found.path, False)
@@ -244,6 +321,25 @@ class _Cutter:
         if low is None or costs.worst(low.path) > costs.worst(few.path):
             return Settled(few.path, False)
         return Settled(low.path, few.optimal and low.optimal)
+
+    def repeated(self, limit_bytes: int) -> Iterator[Path]:
+        """Paths within the limit that follow a repetition of operators."""
+        lists = list(repeated_cuts(self._flow))
+        costs = self._costs(limit_bytes) if lists else None
+        deadline = time.process_time() + self._time_limit_s
+        for cuts in lists:
+
+            def find(costs: Costs, cuts: list[int] = cuts) -> Path | None:
+                return around(costs, cuts, limit_bytes)
+
+            def parts(path: Path) -> float:
+                return len(path) if costs.worst(path) <= limit_bytes else float("inf")
+
+            found = self._settle(costs, find, parts, deadline)
+            if found is not None:
+                yield found.path
+            if time.process_time() > deadline:
+                return
 
     def smallest(self) -> Settled:
         """The cuts whose largest part is smallest, however many."""
@@ -315,38 +411,40 @@ def _required_bytes(model: Model, build: TflmBuild) -> int:
     return model_arena(prepare_model(model, build)).required_bytes
 
 
-def _assembled(program: Program, found: Settled, max_bytes: int) -> Split:
-    """The parts of a path; equal ones are one model."""
-    flow = Flow.of(program.model.subgraphs[0])
-    numbers: dict[bytes, int] = {}
-    models, calls = [], []
-    for segment in found.path:
-        model = part_model(program, flow, segment)
-        number = numbers.setdefault(write_model(model), len(models))
-        if number == len(models):
-            models.append(model)
-        calls.append(Call(number, segment, *interface(flow, segment)))
-    return Split(flow.graph, tuple(models), tuple(calls), max_bytes, program.build, found.optimal)
-
-
-def carried_values(source: Subgraph, calls: Sequence[Call]) -> list[Carried]:
-    """What outlives a part, without places.
-
-    Inputs for the first part alone are written into its arena, and outputs of the last part are
-    read from its arena: these are not carried.
-    """
-    makers = dict.fromkeys(source.inputs, FROM_START)
-    makers |= {tensor: k for k, call in enumerate(calls) for tensor in call.outputs}
+def _uses(calls: Sequence[Call]) -> tuple[dict[int, int], dict[int, int]]:
+    """By tensor, the call that makes it and the last one that reads it."""
+    makers = {tensor: k for k, call in enumerate(calls) for tensor in call.outputs}
     readers: dict[int, int] = {}
     for k, call in enumerate(calls):
         readers |= dict.fromkeys(call.inputs, k)
+    return makers, readers
+
+
+def carried_values(
+    source: Subgraph, calls: Sequence[Call], kept: Sequence[Kept] = ()
+) -> list[Carried]:
+    """What outlives a part, without places.
+
+    Inputs for the first part alone are written into its arena, and outputs of the last part are
+    read from its arena: these are not carried. State is there at any time; a new value that takes
+    its place has none of its own.
+    """
+    made, readers = _uses(calls)
+    makers = dict.fromkeys(source.inputs, FROM_START) | made
+    over = written_over(kept, made, readers)
+    olds, news = ({getattr(item, side) for item in kept} for side in ("old", "new"))
+    end = 2 * len(calls) - 1
     values = []
     for tensor, maker in makers.items():
-        stays = tensor in source.outputs and maker < len(calls) - 1
+        if tensor in over:
+            continue
+        stays = tensor in news or (tensor in source.outputs and maker < len(calls) - 1)
         reader = readers.get(tensor, FROM_START)
-        if stays or reader > max(maker, 0):
+        if tensor in olds:
+            values.append(Carried(tensor, source.tensors[tensor].nbytes, 0, end))
+        elif stays or reader > max(maker, 0):
             first = 0 if maker == FROM_START else 2 * maker + 1
-            last = 2 * len(calls) - 1 if stays else 2 * reader
+            last = end if stays else 2 * reader
             values.append(Carried(tensor, source.tensors[tensor].nbytes, first, last))
     return values
 
@@ -355,22 +453,31 @@ def carried_values(source: Subgraph, calls: Sequence[Call]) -> list[Carried]:
 
 
 class SplitMachine:
-    """The parts, one after another, as one model; each starts from reset state as in one arena."""
+    """The parts, one after another, as one model that keeps its state; each part starts from reset
+    state as in one arena."""
 
     def __init__(self, result: Split, models: Sequence[Model], open_model: Open) -> None:
         self._split = result
         self._machines = [open_model(model) for model in models]
+        self.reset()
 
     def reset(self) -> None:
-        """See `proof.Machine`: there is no state."""
+        """See `proof.Machine`."""
+        tensors = self._split.source.tensors
+        self._state = {
+            item.old: np.frombuffer(item.initial, tensors[item.old].dtype.numpy).reshape(
+                tensors[item.old].shape
+            )
+            for item in self._split.kept
+        }
 
     def invoke(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """See `proof.Machine`."""
-        graph = self._split.source
-        values = dict(zip(graph.inputs, inputs, strict=True))
+        values = dict(zip(self._split.inputs, inputs, strict=True)) | self._state
         for call in self._split.calls:
             machine = self._machines[call.model]
             machine.reset()
             made = machine.invoke([values[tensor] for tensor in call.inputs])
             values |= dict(zip(call.outputs, made, strict=True))
-        return [values[tensor] for tensor in graph.outputs]
+        self._state = {item.old: values[item.new] for item in self._split.kept}
+        return [values[tensor] for tensor in self._split.outputs]

@@ -16,6 +16,7 @@ from refmicro.memory.arena import model_arena
 from refmicro.model.graph import Model
 from refmicro.program import prepare_model
 from refmicro.transform._carried import Layout
+from refmicro.transform._kept import Kept
 from refmicro.transform.proof import model_bytes, written
 from refmicro.transform.split import Split
 from refmicro.types import TflmBuild
@@ -70,6 +71,7 @@ def manifest(
     for an output that is read there; None for an input that nothing reads.
     """
     slots = {item.tensor: number for number, item in enumerate(layout.carried)}
+    slots |= {new: slots[old] for new, old in result.over.items()}
     makers = _makers(result)
     described = _models(result, names, models)
     calls = _calls(result, layout, described, slots)
@@ -97,10 +99,11 @@ def manifest(
             }
             for item in layout.carried
         ],
-        "inputs": [_input(result, slots, tensor) for tensor in result.source.inputs],
+        "states": [_state(result, layout, slots, item) for item in result.kept],
+        "inputs": [_input(result, slots, tensor) for tensor in result.inputs],
         "outputs": [
             {"place": _place(slots, makers, tensor), **_described(result, tensor)}
-            for tensor in result.source.outputs
+            for tensor in result.outputs
         ],
     }
 
@@ -157,9 +160,26 @@ def _described(result: Split, tensor: int) -> dict[str, Any]:
     }
 
 
+def _state(result: Split, layout: Layout, slots: Mapping[int, int], item: Kept) -> dict[str, Any]:
+    """What stays from run to run; after each run `copied_from` is copied to its place."""
+    place = layout.carried[slots[item.old]]
+    copied = item.new not in result.over
+    same = len(set(item.initial)) <= 1
+    return {
+        **_described(result, item.old),
+        "name": item.name,
+        "carried": slots[item.old],
+        "offset_bytes": place.offset,
+        "copied_from": slots[item.new] if copied else None,
+        "initial_byte": item.initial[0] if same and item.initial else 0 if same else None,
+        "initial_hex": None if same else item.initial.hex(),
+    }
+
+
 def _makers(result: Split) -> dict[int, dict[str, int]]:
     """Where each value comes from: an input of the model, or an output of a call."""
-    makers = {tensor: {"input": number} for number, tensor in enumerate(result.source.inputs)}
+    makers = {tensor: {"input": number} for number, tensor in enumerate(result.inputs)}
+    makers |= {item.old: {"state": number} for number, item in enumerate(result.kept)}
     for number, call in enumerate(result.calls):
         for index, tensor in enumerate(call.outputs):
             makers[tensor] = {"call": number, "output": index}
@@ -200,7 +220,7 @@ _HEADER = """\
 //
 // Use: give Runner an op resolver and a buffer of kBufferBytes, aligned to {alignment}. Begin()
 // allocates the first part; then fill every Input(i), call Run(), and read every Output(i), which
-// holds until the next Begin(). Call Begin() again before the next run.
+// holds until the next Begin(). Call Begin() again before the next run.{state_text}
 //
 // Operators that the resolver must know: {operators}.
 #ifndef {guard}
@@ -228,6 +248,7 @@ constexpr size_t kBufferAlignment = {alignment};
 constexpr int kInputCount = {inputs};
 constexpr int kOutputCount = {outputs};
 constexpr int kCallCount = {calls};
+constexpr int kStateCount = {states};
 // One more than there are, so that no array is empty.
 constexpr size_t kInputBytes[kInputCount + 1] = {{{input_bytes}0}};
 constexpr size_t kOutputBytes[kOutputCount + 1] = {{{output_bytes}0}};
@@ -235,11 +256,15 @@ constexpr size_t kOutputBytes[kOutputCount + 1] = {{{output_bytes}0}};
 class Runner {{
  public:
   Runner(const MicroOpResolver& resolver, uint8_t* buffer)
-      : resolver_(resolver), buffer_(buffer) {{}}
+      : resolver_(resolver), buffer_(buffer) {{
+    Reset();
+  }}
   ~Runner() {{ Close(); }}
   Runner(const Runner&) = delete;
   Runner& operator=(const Runner&) = delete;
 
+  // Sets all state to what it is at first.
+  void Reset();
   // Allocates the first part, after which inputs may be filled.
   TfLiteStatus Begin();
   // kInputBytes[index] bytes to fill; null for an input that no part reads.
@@ -265,6 +290,9 @@ class Runner {{
 
 #endif  // {guard}
 """
+
+_STATE_TEXT = """
+// State stays in the buffer from run to run; Reset() takes it back to what it is at first."""
 
 _SOURCE = """\
 #include "split.h"
@@ -302,6 +330,16 @@ struct Place {{
   int carried;
 }};
 
+// What stays from run to run: after each run it is copied from `made`, unless that is its place.
+// At first it is `initial`, or `byte` all over.
+struct State {{
+  size_t offset;
+  size_t made;
+  size_t bytes;
+  unsigned char byte;
+  const unsigned char* initial;
+}};
+
 constexpr Copy kCopies[] = {{
 {copies}
     {{0, 0, 0}},
@@ -309,6 +347,11 @@ constexpr Copy kCopies[] = {{
 
 constexpr Call kCalls[] = {{
 {calls}
+}};
+
+{initials}constexpr State kStates[kStateCount + 1] = {{
+{kept}
+    {{0, 0, 0, 0, nullptr}},
 }};
 
 constexpr Place kInputs[kInputCount + 1] = {{
@@ -336,6 +379,17 @@ TfLiteStatus Runner::Open(int call) {{
       next.arena_bytes);
   call_ = call;
   return interpreter_->AllocateTensors();
+}}
+
+void Runner::Reset() {{
+  for (int i = 0; i < kStateCount; ++i) {{
+    const State& state = kStates[i];
+    if (state.initial != nullptr) {{
+      std::memcpy(buffer_ + state.offset, state.initial, state.bytes);
+    }} else {{
+      std::memset(buffer_ + state.offset, state.byte, state.bytes);
+    }}
+  }}
 }}
 
 TfLiteStatus Runner::Begin() {{
@@ -367,6 +421,12 @@ TfLiteStatus Runner::Run() {{
       std::memcpy(buffer_ + copy.offset, interpreter_->output(copy.tensor)->data.data, copy.bytes);
     }}
   }}
+  for (int i = 0; i < kStateCount; ++i) {{
+    const State& state = kStates[i];
+    if (state.made != state.offset) {{
+      std::memcpy(buffer_ + state.offset, buffer_ + state.made, state.bytes);
+    }}
+  }}
   done_ = true;
   return kTfLiteOk;
 }}
@@ -394,6 +454,8 @@ def _header(document: dict[str, Any], space: str) -> str:
         inputs=len(document["inputs"]),
         outputs=len(document["outputs"]),
         calls=len(document["calls"]),
+        states=len(document["states"]),
+        state_text=_STATE_TEXT if document["states"] else "",
         input_bytes="".join(f"{item['bytes']}, " for item in document["inputs"]),
         output_bytes="".join(f"{item['bytes']}, " for item in document["outputs"]),
     )
@@ -421,9 +483,43 @@ def _source(document: dict[str, Any], space: str) -> str:
         externs="\n".join(f"extern const unsigned char {name}[];" for name in names),
         copies="\n".join(copies) or "    // None.",
         calls="\n".join(calls),
+        initials=_initials(document),
+        kept=_kept(document) or "    // None.",
         inputs=_places(document, "inputs", "input") or "    // None.",
         outputs=_places(document, "outputs", "output") or "    // None.",
     )
+
+
+def _initials(document: dict[str, Any]) -> str:
+    """Arrays of first values that are not one byte all over."""
+    text = ""
+    for number, item in enumerate(document["states"]):
+        if item["initial_hex"] is not None:
+            data = bytes.fromhex(item["initial_hex"])
+            lines = "\n".join(_rows(data))
+            text += f"constexpr unsigned char kInitial{number}[] = {{\n{lines}\n}};\n\n"
+    return text
+
+
+def _kept(document: dict[str, Any]) -> str:
+    lines = []
+    for number, item in enumerate(document["states"]):
+        made, source = item["offset_bytes"], item["copied_from"]
+        if source is not None:
+            made = document["carried"][source]["offset_bytes"]
+        byte = item["initial_byte"]
+        initial = "nullptr" if byte is not None else f"kInitial{number}"
+        cells = f"{item['offset_bytes']}, {made}, {item['bytes']}, {byte or 0}, {initial}"
+        lines.append(f"    {{{cells}}},")
+    return "\n".join(lines)
+
+
+def _rows(data: bytes) -> list[str]:
+    """Bytes as lines of C++."""
+    return [
+        "    " + " ".join(f"0x{byte:02x}," for byte in data[start : start + _BYTES_A_LINE])
+        for start in range(0, len(data), _BYTES_A_LINE)
+    ]
 
 
 def _places(document: dict[str, Any], side: str, word: str) -> str:
@@ -451,9 +547,7 @@ def _models_source(document: dict[str, Any], models: Sequence[Model], space: str
             "",
             f"extern const unsigned char {name}[];",
             f"alignas({BUFFER_ALIGNMENT_BYTES}) const unsigned char {name}[{len(data)}] = {{",
+            *_rows(data),
+            "};",
         ]
-        for start in range(0, len(data), _BYTES_A_LINE):
-            row = data[start : start + _BYTES_A_LINE]
-            lines.append("    " + " ".join(f"0x{byte:02x}," for byte in row))
-        lines.append("};")
     return "\n".join([*lines, "", f"}}  // namespace {space}", ""])

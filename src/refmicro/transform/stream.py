@@ -138,13 +138,38 @@ def stream(
             without leave.
         UsageError: inputs with different numbers of frames.
     """
+    plain, frames = frames_of(model, time_axis)
+    graph = plain.subgraphs[0]
+    builder = _Builder(frames, mean)
+    streamed = builder.streamed(graph.inputs, graph.outputs)
+    if streamed.changes and not changes:
+        raise UnsupportedError(
+            f"the step model would change numbers: {'; '.join(streamed.changes)}",
+            hint="--fuse-scan keeps every step's own scales and --mean window keeps a mean exact; "
+            "--allow-changes takes it as it is",
+        )
+    return dataclasses.replace(streamed, form=form)
+
+
+def frames_of(model: Model, time_axis: int | None) -> tuple[Model, Frames]:
+    """The model with what is constant computed, and which of its values belong to which frames.
+
+    Args:
+        model: the source; one subgraph without state.
+        time_axis: the axis of time of its inputs, see `stream`.
+
+    Raises:
+        UnsupportedError: an operator that is not causal or not known here.
+        UsageError: inputs with different numbers of frames.
+    """
     prepare_model(model, TflmBuild.firmware())
     if len(model.subgraphs) != 1 or any(t.is_variable for t in model.subgraphs[0].tensors):
         raise UnsupportedError(
             "a model over whole sequences must have one subgraph and no state",
             hint="a step model has its state already; a loop holds its step",
         )
-    graph = fold_constants(model).subgraphs[0]
+    plain = fold_constants(model)
+    graph = plain.subgraphs[0]
     axes = {}
     for index in graph.inputs:
         rank = len(graph.tensors[index].shape)
@@ -155,15 +180,7 @@ def stream(
     counts = {graph.tensors[i].shape[axis] for i, axis in axes.items()}
     if len(counts) != 1:
         raise UsageError(f"all inputs must have the same number of frames: {sorted(counts)}")
-    builder = _Builder(Frames(Values.of(graph), counts.pop(), axes), mean)
-    streamed = builder.streamed(graph.inputs, graph.outputs)
-    if streamed.changes and not changes:
-        raise UnsupportedError(
-            f"the step model would change numbers: {'; '.join(streamed.changes)}",
-            hint="--fuse-scan keeps every step's own scales and --mean window keeps a mean exact; "
-            "--allow-changes takes it as it is",
-        )
-    return dataclasses.replace(streamed, form=form)
+    return plain, Frames(Values.of(graph), counts.pop(), axes)
 
 
 class _Builder:
