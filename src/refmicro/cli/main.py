@@ -28,6 +28,7 @@ VERBS = {
     "diff": "first difference of two archives of arrays",
     "validate": "run a model on an emulated or real board and compare its bytes",
     "train": "train a model for TFLM, and measure what each choice costs",
+    "schedule": "matrix products with the fewest memory accesses: loop order, tiles, counts",
     "boards": "the table of boards",
 }
 

@@ -71,6 +71,8 @@ class Accesses:
     shift_loads: Traffic = Traffic()
     partial_loads: Traffic = Traffic()
     partial_stores: Traffic = Traffic()
+    copy_loads: Traffic = Traffic()
+    copy_stores: Traffic = Traffic()
     output_stores: Traffic = Traffic()
 
     @property
@@ -83,7 +85,7 @@ class Accesses:
     @property
     def stores(self) -> Traffic:
         """All stores."""
-        return self.partial_stores + self.output_stores
+        return self.partial_stores + self.copy_stores + self.output_stores
 
     @property
     def count(self) -> int:
@@ -99,8 +101,11 @@ class Accesses:
         return Accesses(**{f.name: getattr(self, f.name) * times for f in fields(self)})
 
 
-def accesses(layout: Layout, order: Order, tile: Tile) -> Accesses:
+def accesses(layout: Layout, order: Order, tile: Tile, *, staged: bool = False) -> Accesses:
     """Loads and stores of one product in a loop order with a tile: the table above.
+
+    `staged` copies the filter of each tile of channels to SRAM before its rows pass: M F loads and
+    as many stores more, and the kernel's own loads then come from SRAM (see `levels`).
 
     Counts are accesses; bytes are those the accesses move, padding and overlap included, except
     that vector loads are cut to the end of a run.
@@ -117,6 +122,7 @@ def accesses(layout: Layout, order: Order, tile: Tile) -> Accesses:
         inputs, filters = outer_input(layout), outer_filter(layout, tile.m)
     else:
         inputs, filters = input_run(layout), filter_run(layout) * layout.channels
+    copies = filter_run(layout) * layout.channels if staged else Traffic()
     return Accesses(
         input_loads=inputs * (layout.rows * input_passes),
         filter_loads=filters * filter_passes,
@@ -125,6 +131,8 @@ def accesses(layout: Layout, order: Order, tile: Tile) -> Accesses:
         shift_loads=Traffic(1, 1) * scales,
         partial_loads=Traffic(1, 4) * partial,
         partial_stores=Traffic(1, 4) * partial,
+        copy_loads=copies,
+        copy_stores=copies,
         output_stores=_stores(layout, tile.m),
     )
 

@@ -38,16 +38,26 @@ class Counter:
 
 
 def run(
-    layout: Layout, order: Order, tile: Tile, inputs: np.ndarray, filters: np.ndarray
+    layout: Layout,
+    order: Order,
+    tile: Tile,
+    inputs: np.ndarray,
+    filters: np.ndarray,
+    *,
+    staged: bool = False,
 ) -> tuple[np.ndarray, Accesses]:
     """Sums (N, M) of inputs (N, K) and filters (M, K), and what was loaded and stored on the way.
 
     K values lie in runs as `layout` says; bias, multiplier and shift are loaded and not applied.
     """
-    nest = {Order.OUTPUT: _output, Order.OUTER: _outer, Order.WEIGHT: _weight, Order.INPUT: _input}
+    nests = {Order.OUTPUT: _output, Order.OUTER: _outer, Order.WEIGHT: _weight, Order.INPUT: _input}
     counter = Counter()
     sums = np.zeros((layout.rows, layout.channels), np.int64)
-    nest[order](_Machine(layout, counter, inputs, filters, sums), tile)
+    machine = _Machine(layout, counter, inputs, filters, sums)
+    if staged:
+        for channels in _blocks(layout.channels, tile.m):
+            machine.copy(channels)
+    nests[order](machine, tile)
     return sums, counter.accesses()
 
 
@@ -71,6 +81,15 @@ class _Machine:
                 new = tuple(start + position for position in positions)
                 found.append((new, [word for word in words if word[1] in new]))
         return [(new, [word for word, _ in words]) for new, words in found]
+
+    def copy(self, channels: range) -> None:
+        """Filter words of a tile from flash to SRAM."""
+        used = self.layout
+        for _ in channels:
+            for new, _ in self.steps():
+                values = len(new) if used.vector else used.filter_values
+                self.counter.access("copy_loads", values * used.filter_bytes)
+                self.counter.access("copy_stores", values * used.filter_bytes)
 
     def load_inputs(self, row: int, words: list[Word]) -> dict[int, int]:
         """Values of a row by position."""

@@ -35,7 +35,6 @@ spare and a shorter kernel.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -93,17 +92,27 @@ def best(target: Target, used: Layout) -> Schedule:
     Raises:
         UnsupportedError: if the target's registers hold no tile at all.
     """
-    found = [
-        Schedule(order, tile, used, _spare(target, used, order, tile), counted, 0)
-        for order, tile in _corners(target, used)
-        for counted in [accesses(used, order, tile)]
-    ]
+    return min(best_of_each_order(target, used), key=_preference)
+
+
+def best_of_each_order(target: Target, used: Layout) -> tuple[Schedule, ...]:
+    """The cheapest corner of every loop order that has one.
+
+    Raises:
+        UnsupportedError: if the target's registers hold no tile at all.
+    """
+    lowest = floor(target, used)
+    found: dict[Order, Schedule] = {}
+    for order, tile in _corners(target, used):
+        spare = _spare(target, used, order, tile)
+        new = Schedule(order, tile, used, spare, accesses(used, order, tile), lowest)
+        found[order] = min(found.get(order, new), new, key=_preference)
     if not found:
         raise UnsupportedError(
             f"no schedule covers this product on {target.name}: its registers hold no tile",
             hint="sums of 64 bits take two registers; make them fit int32, or take another target",
         )
-    return dataclasses.replace(min(found, key=_preference), floor=floor(target, used))
+    return tuple(found.values())
 
 
 def _preference(schedule: Schedule) -> tuple[int, int, int]:
