@@ -142,7 +142,7 @@ def test_the_command(
 ) -> None:
     from refmicro.zoo import report
 
-    monkeypatch.setattr(report, "LARGER", ((2, 8),))
+    monkeypatch.setattr(report, "LARGER", ((2, 8, 11), (2, 8, 22)))
     (corpus / "yes" / "000000ff_nohash_0.wav").write_bytes(b"damaged")
     options = {
         "data": corpus,
@@ -169,12 +169,20 @@ def test_the_command(
     assert document["accuracy"]["float"]["share"] >= 0.9
     assert document["accuracy"]["qat"]["share"] >= 0.8
     rows = {row["name"]: row for row in document["strategies"]}
-    assert len(rows) == len(report.STRATEGIES)
-    other_numbers = ("int16", "float", "16-bit", "a scale a row")
+    assert len(rows) == len(report.STRATEGIES) + len(report.SOUND_STRATEGIES)
+    other_numbers = ("int16", "float", "16-bit", "a scale a row", "sound")
     integers = [row for name, row in rows.items() if not any(t in name for t in other_numbers)]
-    assert len(integers) == 6
+    assert len(integers) == 9
     assert all(row["equal_to_tflm_qat"] and row["equal_to_tflm_ptq"] for row in integers)
     assert len({row["crc32_qat"] for row in integers}) == 1
+    sounds = [row for name, row in rows.items() if "sound" in name]
+    assert len({row["crc32_qat"] for row in sounds}) == 1
+    assert all(row["equal_to_tflm_qat"] and row["equal_to_tflm_ptq"] for row in sounds)
+    assert all(row["accuracy"]["qat"]["share"] > 0.5 for row in sounds)
+    assert rows["unrolled and split"]["parts"] > 1
+    short, long = document["larger"]
+    assert short["streaming"] == long["streaming"]
+    assert short["unrolled"]["required_bytes"] < long["unrolled"]["required_bytes"]
     assert all(row["check_equal"] for row in rows.values())
     assert all(
         row["smallest_lp64_bytes"]["predicted"] == row["smallest_lp64_bytes"]["tried"]
@@ -185,6 +193,7 @@ def test_the_command(
     out, err = capsys.readouterr()
     assert "epoch" not in err
     assert (tmp_path / "run" / "kws_mamba_qat.tflite").exists()
+    assert (tmp_path / "run" / "tflm" / "kws_mamba_qat_sound.tflite").exists()
     page = (tmp_path / "report" / "kws-mamba.md").read_text()
     assert "| streaming, in place |" in page
     (corpus / "yes" / "000000ff_nohash_0.wav").unlink()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from refmicro.zoo.kws import Result
     from refmicro.zoo.training import TrainConfig
 
 
@@ -50,6 +51,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--qat-learning-rate", type=float, default=6e-4)
     train.add_argument("--percentile", type=float, default=99.9, help="clip of activations")
     train.add_argument("--scan-percentile", type=float, default=99.9, help="clip of scan inputs")
+    train.add_argument("--state-bits", type=int, choices=(8, 16), default=8, help="default: 8")
+    train.add_argument(
+        "--per-channel",
+        action="store_true",
+        help="a scale a row for the weights of FULLY_CONNECTED (default: a scale a matrix)",
+    )
     result = parser.add_argument_group("result")
     result.add_argument("--output", type=Path, metavar="DIR", help="checkpoints and models")
     result.add_argument("--report", action="store_true", help="measure every strategy")
@@ -67,6 +74,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--compare-discretisations",
         action="store_true",
         help="train the float model with every formulation, for the report",
+    )
+    result.add_argument(
+        "--without-front-end",
+        action="store_true",
+        help="train no model on TFLM's signal operators for the report",
     )
     result.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.set_defaults(run=run)
@@ -107,9 +119,9 @@ def run(args: argparse.Namespace) -> int:
         if args.report:
             from refmicro.zoo import report
 
-            document = report.write_report(
-                result, args.report_folder, clips=args.clips, discretisations=others, **told
-            )
+            sound = _sound(args, result, told)
+            options = {"clips": args.clips, "sound": sound, "discretisations": others}
+            document = report.write_report(result, args.report_folder, **options, **told)
         else:
             document = kws.summary(result)
     if args.json:
@@ -119,11 +131,49 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _sound(args: argparse.Namespace, result: Result, told: dict[str, Any]) -> Result | None:
+    """The run whose features are TFLM's: this one, or another of the same settings."""
+    from refmicro.zoo import kws
+
+    config = result.config
+    if config.features.is_integer or args.without_front_end:
+        return result if config.features.is_integer else None
+    features = dataclasses.replace(config.features, kind="tflm")
+    told["say"]("the same with the features of TFLM's signal operators")
+    config = dataclasses.replace(
+        config,
+        features=features,
+        model=dataclasses.replace(config.model, frames=features.frames),
+    )
+    folder = result.folder / "tflm"
+    return kws.build(config, data=args.data, speakers=args.speakers, folder=folder, **told)
+
+
 def _others(config: TrainConfig) -> list[str]:
     """The formulations that the run itself does not have."""
     from refmicro.zoo.mamba import DISCRETISATIONS
 
     return [kind for kind in DISCRETISATIONS if kind != config.model.discretisation]
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse options that do not go together or mean nothing."""
+    from refmicro.errors import UsageError
+
+    if args.report and args.discretisation != "sigmoid":
+        raise UsageError(
+            f"a report needs an integer model: discretisation {args.discretisation} has none",
+            hint="leave out --discretisation, or --report",
+        )
+    if args.report and (args.state_bits != 8 or args.per_channel):
+        raise UsageError(
+            "a report compares widths and scales itself: found --state-bits or --per-channel",
+            hint="leave them out, or --report",
+        )
+    for name in ("percentile", "scan_percentile"):
+        value = getattr(args, name)
+        if not 50 <= value <= 100:
+            raise UsageError(f"--{name.replace('_', '-')} must be between 50 and 100: {value}")
 
 
 def _config(args: argparse.Namespace) -> TrainConfig:
@@ -134,11 +184,7 @@ def _config(args: argparse.Namespace) -> TrainConfig:
     from refmicro.zoo.speech_commands import LABELS, SAMPLE_RATE
     from refmicro.zoo.training import TrainConfig
 
-    if args.report and args.discretisation != "sigmoid":
-        raise UsageError(
-            f"a report needs an integer model: discretisation {args.discretisation} has none",
-            hint="leave out --discretisation, or --report",
-        )
+    _check(args)
     for name in (*_DIMENSIONS, "coefficients", "batch", "epochs", "speakers"):
         if getattr(args, name) < 1:
             raise UsageError(
@@ -158,7 +204,12 @@ def _config(args: argparse.Namespace) -> TrainConfig:
     return TrainConfig(
         model=model,
         features=features,
-        calibration=CalibrationConfig(args.percentile, args.scan_percentile),
+        calibration=CalibrationConfig(
+            args.percentile,
+            args.scan_percentile,
+            state_bits=args.state_bits,
+            per_channel=args.per_channel,
+        ),
         labels=args.labels,
         seed=args.seed,
         epochs=args.epochs,

@@ -13,6 +13,7 @@ from refmicro import bridge
 from refmicro.interpreter import Interpreter
 from refmicro.model.graph import Model
 from refmicro.program import default_resource_variables
+from refmicro.transform.selective_scan_cc import custom_ops_of
 from refmicro.zoo.streaming import quantised_frames
 
 Progress = Callable[[str, int, int], None]
@@ -64,7 +65,8 @@ def run_in_tflm(
     clips = quantised_frames(model, frames)
     outputs = []
     spent = 0.0
-    with bridge.Oracle(model.source, resource_variables=resources) as oracle:
+    options = {"resource_variables": resources, "custom_ops": custom_ops_of(model)}
+    with bridge.Oracle(model.source, **options) as oracle:
         graph = model.subgraphs[0]
         carried = [graph.tensors[i] for i in graph.inputs[1:]]
         sources = [*range(1, len(graph.outputs)), 0][: len(carried)]
@@ -96,7 +98,7 @@ def run_whole_in_tflm(
     shape = model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]].shape
     outputs = []
     spent = 0.0
-    with bridge.Oracle(model.source) as oracle:
+    with bridge.Oracle(model.source, custom_ops=custom_ops_of(model)) as oracle:
         for number, clip in enumerate(clips):
             oracle.reset()
             began = time.perf_counter()

@@ -15,8 +15,10 @@ from refmicro._files import write_files
 from refmicro.model.graph import Model
 from refmicro.zoo import mamba, synthesis, training
 from refmicro.zoo.evaluate import Accuracy, run_in_refmicro
+from refmicro.zoo.features import Normaliser
+from refmicro.zoo.front_end import sound_model
 from refmicro.zoo.speech_commands import read_corpus
-from refmicro.zoo.streaming import streaming_model
+from refmicro.zoo.streaming import StreamingOptions, streaming_model
 from refmicro.zoo.training import Data, Progress, Say, TrainConfig, Trained
 
 
@@ -103,7 +105,13 @@ def build(
     models = {"ptq": export(config, trained)}
     if tuned:
         models["qat"] = export(config, tuned)
-    write_files({folder / f"kws_mamba_{n}.tflite": m.source or b"" for n, m in models.items()})
+    files = {f"kws_mamba_{name}": model for name, model in models.items()}
+    if config.features.is_integer:
+        for name, stage in (("ptq", trained), ("qat", tuned)):
+            if stage:
+                whole = export_sound(config, stage, ready.normaliser)
+                files[f"kws_mamba_{name}_sound"] = whole
+    write_files({folder / f"{name}.tflite": m.source or b"" for name, m in files.items()})
     return Result(config, described, ready, trained, tuned, models, folder)
 
 
@@ -119,7 +127,23 @@ def _corpus(data: Path | None, speakers: int, progress: Progress) -> tuple[Any, 
 
 def export(config: TrainConfig, trained: Trained) -> Model:
     """The streaming model of a stage, the smallest form."""
-    return streaming_model(config.model, trained.parameters, trained.grids)
+    return streaming_model(config.model, trained.parameters, trained.grids, _options(config))
+
+
+def _options(config: TrainConfig) -> StreamingOptions:
+    calibration = config.calibration
+    return StreamingOptions(
+        state_bits=calibration.state_bits if calibration.state_bits != 8 else None,
+        per_channel=calibration.per_channel,
+    )
+
+
+def export_sound(config: TrainConfig, trained: Trained, normaliser: Normaliser) -> Model:
+    """The same behind TFLM's signal operators: samples in."""
+    parameters, grids = trained.parameters, trained.grids
+    return sound_model(
+        config.model, config.features, parameters, grids, normaliser, _options(config)
+    )
 
 
 def float_answers(result: Result) -> np.ndarray:

@@ -19,8 +19,14 @@ from refmicro.zoo.features import CLIP_DEVIATIONS
 ASYMMETRIC = ("x", "u", "gate_silu", "elu")
 """Tensors that hardly go below zero: they have a zero point of their own in int8."""
 
+STATE = ("h", "input", "decay_log")
+"""What the recurrence adds up, and the argument of its decay: they have the bits of the state."""
+
 SCAN_INPUT = ("x", "u", "input", "b")
 """What enters the recurrence; its outliers are cut at a percentile of their own."""
+
+NOT_BY_ROW = ("w_tail", "w_conv", "w_skip", "w_a_log")
+"""Constants of SVDF, MUL and SUB, which have one scale."""
 
 _SAMPLES_A_CALL = 20_000
 
@@ -47,11 +53,15 @@ class CalibrationConfig:
         percentile: of the absolute values of an activation; 100 is the largest seen.
         scan_percentile: the same for the tensors of `SCAN_INPUT`.
         bits: 8 or 16, of all activations.
+        state_bits: 8 or 16, of the recurrence: its state, what enters it, its decays.
+        per_channel: matrices of FULLY_CONNECTED have a scale a row.
     """
 
     percentile: float = 99.9
     scan_percentile: float = 99.9
     bits: int = 8
+    state_bits: int = 8
+    per_channel: bool = False
 
 
 def frame_grid(bits: int = 8) -> Grid:
@@ -97,16 +107,17 @@ class Recorder:
 def _grid(name: str, values: np.ndarray, config: CalibrationConfig) -> Grid:
     short = name.split(".")[-1]
     share = config.scan_percentile if short in SCAN_INPUT else config.percentile
-    highest = (1 << (config.bits - 1)) - 1
+    bits = max(config.bits, config.state_bits) if short in STATE else config.bits
+    highest = (1 << (bits - 1)) - 1
     if name == "frame":
         return frame_grid(config.bits)
-    if short in ASYMMETRIC and config.bits == 8:
+    if short in ASYMMETRIC and bits == 8:
         low = min(0.0, float(np.percentile(values, 100 - share)))
         high = max(1e-6, float(np.percentile(values, share)))
         scale = float(np.float32((high - low) / 255))
         return Grid(scale, round(-128 - low / scale), config.bits)
     largest = max(1e-6, float(np.percentile(np.abs(values), share)))
-    return Grid(float(np.float32(largest / highest)), 0, config.bits)
+    return Grid(float(np.float32(largest / highest)), 0, bits)
 
 
 class Rounding:
@@ -117,13 +128,21 @@ class Rounding:
 
     records = False
 
-    def __init__(self, grids: dict[str, Grid], scales: dict[str, Any], unit_bits: int = 8) -> None:
+    def __init__(
+        self,
+        grids: dict[str, Grid],
+        scales: dict[str, Any],
+        unit_bits: int = 8,
+        *,
+        per_channel: bool = False,
+    ) -> None:
         import tensorflow as tf
 
         self.tf = tf
         self.grids = grids
         self.scale = {name: tf.exp(value) for name, value in scales.items()}
-        self.unit_levels = 1 << (unit_bits if unit_bits == 8 else unit_bits - 1)
+        self.unit_bits = unit_bits
+        self.per_channel = per_channel
 
     def _round(self, value: Any, scale: Any, low: int, high: int) -> Any:
         """`value` on the grid scale * (low .. high).
@@ -167,10 +186,21 @@ class Rounding:
         return self._round(value, scale, low - grid.zero_point, high - grid.zero_point)
 
     def unit(self, name: str, value: Any) -> Any:
-        scale = self.tf.constant(1.0 / self.unit_levels)
-        return self._round(value, scale, 0, self.unit_levels - 1)
+        # A decay has the bits of what it is a function of.
+        grid = self.grids.get(f"{name}_log")
+        bits = self.unit_bits if grid is None else grid.bits
+        levels = 1 << (bits if bits == 8 else bits - 1)
+        return self._round(value, self.tf.constant(1.0 / levels), 0, levels - 1)
 
     def weight(self, name: str, value: Any) -> Any:
         tf = self.tf
-        scale = tf.stop_gradient(tf.reduce_max(tf.abs(value)) / 127.0 + 1e-12)
-        return self._round(value, scale, -127, 127)
+        grid = self.grids.get(name.replace("w_a_log", "decay_log"))
+        highest = 32767 if grid is not None and grid.bits == 16 else 127
+        rows = self.per_channel and not name.endswith(NOT_BY_ROW)
+        largest = tf.reduce_max(tf.abs(value))
+        if rows:
+            # A row of zeros would have no scale.
+            of_row = tf.reduce_max(tf.abs(value), 1, keepdims=True)
+            largest = tf.maximum(of_row, largest / 1024.0)
+        scale = tf.stop_gradient(largest / float(highest) + 1e-12)
+        return self._round(value, scale, -highest, highest)

@@ -70,7 +70,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Data:
-    """Sound of the training split, ready features of the others, and noise to mix in."""
+    """Sound of all splits, ready features of validation and test, and noise to mix in."""
 
     audio: np.ndarray
     labels: np.ndarray
@@ -79,6 +79,7 @@ class Data:
     noises: tuple[np.ndarray, ...]
     normaliser: Normaliser
     problems: tuple[Problem, ...]
+    sound: dict[str, np.ndarray]
     extract: Callable[[np.ndarray], np.ndarray]
 
 
@@ -151,6 +152,7 @@ def prepare_data(corpus: Corpus, config: TrainConfig, progress: Progress) -> Dat
         tuple(noises),
         normaliser,
         tuple(unique),
+        {name: splits[name].audio for name in SPLITS[1:]},
         extract,
     )
 
@@ -293,7 +295,7 @@ def _train_step(
     @tf.function(jit_compile=True)
     def gradients(features: Any, labels: Any) -> Any:
         with tf.GradientTape() as tape:
-            tap = Rounding(grids, scales) if grids else mamba.Float()
+            tap = _tap(config, grids, scales)
             logits = tf.reduce_mean(mamba.forward(config.model, variables, features, tap), 1)
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
         return loss, tape.gradient(
@@ -312,6 +314,13 @@ def _train_step(
     return step
 
 
+def _tap(config: TrainConfig, grids: dict[str, Grid] | None, scales: Any) -> mamba.Tap:
+    """Rounding to grids, or none where there are none."""
+    if not grids:
+        return mamba.Float()
+    return Rounding(grids, scales, per_channel=config.calibration.per_channel)
+
+
 def evaluator(
     config: TrainConfig,
     parameters: dict[str, Any],
@@ -323,7 +332,7 @@ def evaluator(
 
     @tf.function(jit_compile=True)
     def logits(features: Any) -> Any:
-        tap = Rounding(grids, scales) if grids else mamba.Float()
+        tap = _tap(config, grids, scales)
         return tf.reduce_mean(mamba.forward(config.model, parameters, features, tap), 1)
 
     def call(features: np.ndarray) -> np.ndarray:
