@@ -7,7 +7,13 @@ import numpy as np
 from refmicro.emit.ops._product import per_channel
 from refmicro.emit.unit import Op, Operand, Place
 from refmicro.errors import UnsupportedError
-from refmicro.mema.kernel import Requantization, generate, sums_fit_int32
+from refmicro.mema.kernel import (
+    Kernel,
+    PackedArrays,
+    Requantization,
+    generate,
+    sums_fit_int32,
+)
 from refmicro.mema.problem import Convolution, Matmul
 from refmicro.mema.target import find_target
 from refmicro.ops._product import Product
@@ -27,7 +33,12 @@ def emit_product(
         rows: rows of the input.
         output: where the result goes if it is not the operator's output.
     """
-    problem = Matmul(
+    return emit_kernel(op, data, product_of(data, rows), output=output)
+
+
+def product_of(data: Product, rows: int) -> Matmul:
+    """What a generated kernel has to compute for `rows` rows."""
+    return Matmul(
         output_depth=data.channels,
         accum_depth=data.depth,
         rows=rows,
@@ -35,7 +46,6 @@ def emit_product(
         per_channel=per_channel(data.requantize),
         bias=bool(data.constant_bias.any()),
     )
-    return emit_kernel(op, data, problem, output=output)
 
 
 def emit_kernel(
@@ -46,10 +56,25 @@ def emit_kernel(
     output: Operand | Place | None = None,
 ) -> bool:
     """The kernel of a problem, with the operator's constants; False where none covers it."""
+    found = kernel_of(data, problem, op.unit.target, _NAME)
+    if found is None:
+        return False
+    kernel, packed = found
+    text = kernel.text.replace(kernel.prototype, f"static {kernel.prototype}")
+    name = op.unit.whole_function(op.base, text, _NAME)
+    target = op.output() if output is None else output
+    op.call(name, [op.input(0), f"&{op.weights(packed)}", target])
+    return True
+
+
+def kernel_of(
+    data: Product, problem: Matmul | Convolution, target: str, name: str
+) -> tuple[Kernel, PackedArrays] | None:
+    """The kernel of a problem and an operator's constants for it; None where none covers it."""
     requantize = data.requantize
     small = data.filter.dtype in (DType.INT8, DType.INT4) and data.filter_offset == 0
     if not small or not data.filter.is_constant or data.has_computed_bias:
-        return False
+        return None
     weights = np.ascontiguousarray(data.weights.T).astype(np.int8)
     bits = problem.input_bits
     bias = data.constant_bias if problem.bias else None
@@ -65,14 +90,9 @@ def emit_kernel(
         constant=None if many else (requantize.multipliers[0], requantize.shifts[0]),
     )
     try:
-        kernel = generate(problem, find_target(op.unit.target), wanted, name=_NAME)
+        kernel = generate(problem, find_target(target), wanted, name=name)
     except UnsupportedError:
-        return False
+        return None
     count = None if many else 1
     pairs = requantize.multipliers[:count], requantize.shifts[:count]
-    packed = kernel.pack(weights, bias, *pairs)
-    text = kernel.text.replace(kernel.prototype, f"static {kernel.prototype}")
-    name = op.unit.whole_function(op.base, text, _NAME)
-    target = op.output() if output is None else output
-    op.call(name, [op.input(0), f"&{op.weights(packed)}", target])
-    return True
+    return kernel, kernel.pack(weights, bias, *pairs)

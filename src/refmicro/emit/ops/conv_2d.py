@@ -7,13 +7,14 @@ from refmicro.emit.ops._convolution import emit_windows
 from refmicro.emit.ops._product import per_channel
 from refmicro.emit.unit import Op
 from refmicro.mema.problem import Convolution
+from refmicro.ops.conv_2d import Conv2D
 
 
 def emit(op: Op) -> None:
     """output = requantize(patches x filter^T + bias)."""
     data = op.data
     plain = data.requantize is not None and data.groups == 1
-    if plain and _mema.emit_kernel(op, data, _problem(op)):
+    if plain and _mema.emit_kernel(op, data, convolution_of(data)):
         return
     x, w = op.input(0).tensor, op.input(1).tensor
     inner, depth = w.shape[3], x.shape[3]
@@ -25,9 +26,9 @@ def emit(op: Op) -> None:
     emit_windows(op, data, (source, weight), inner=inner)
 
 
-def _problem(op: Op) -> Convolution:
-    data = op.data
-    x, rows, columns = op.input(0).tensor, data.window.height, data.window.width
+def convolution_of(data: Conv2D) -> Convolution:
+    """What a generated kernel has to compute."""
+    x, rows, columns = data.input, data.window.height, data.window.width
     return Convolution(
         images=x.shape[0],
         input_height=rows.size,
