@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from refmicro.emit.emitter import Emitted
     from refmicro.model.graph import Model
 
+_FPU = "-mfloat-abi=hard -mfpu=fpv"
+
 _CROSS = {
     "cortex-m0plus": ("arm-none-eabi-gcc", "-mcpu=cortex-m0plus -mthumb"),
     "cortex-m3": ("arm-none-eabi-gcc", "-mcpu=cortex-m3 -mthumb"),
-    "cortex-m4": ("arm-none-eabi-gcc", "-mcpu=cortex-m4 -mthumb"),
-    "cortex-m7": ("arm-none-eabi-gcc", "-mcpu=cortex-m7 -mthumb"),
+    "cortex-m4": ("arm-none-eabi-gcc", f"-mcpu=cortex-m4 -mthumb {_FPU}4-sp-d16"),
+    "cortex-m7": ("arm-none-eabi-gcc", f"-mcpu=cortex-m7 -mthumb {_FPU}5-sp-d16"),
     "cortex-m55": ("arm-none-eabi-gcc", "-mcpu=cortex-m55 -mthumb -mfloat-abi=hard"),
     "rv32im": ("riscv64-unknown-elf-gcc", "-march=rv32im -mabi=ilp32 --specs=picolibc.specs"),
     "host": ("gcc", ""),

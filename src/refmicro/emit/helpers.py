@@ -38,26 +38,24 @@ static inline int32_t clamp(int32_t x, int32_t low, int32_t high)
 """,
     "saturated_int8": """\
 /* One instruction on cores that have SSAT. */
-#if defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
-#include <arm_acle.h>
-#define saturated_int8(x) __ssat((x), 8)
-#else
 static inline int32_t saturated_int8(int32_t x)
 {
+#if defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
+    return (int32_t)__builtin_arm_ssat(x, 8);
+#else
     return x < -128 ? -128 : x > 127 ? 127 : x;
-}
 #endif
+}
 """,
     "saturated_uint8": """\
-#if defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
-#include <arm_acle.h>
-#define saturated_uint8(x) ((int32_t)__usat((x), 8))
-#else
 static inline int32_t saturated_uint8(int32_t x)
 {
+#if defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
+    return (int32_t)__builtin_arm_usat(x, 8);
+#else
     return x < 0 ? 0 : x > 255 ? 255 : x;
-}
 #endif
+}
 """,
     "doubled_high": """\
 /* The high half of 2 * x * multiplier, rounded; multipliers are not negative. */

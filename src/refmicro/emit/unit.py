@@ -17,7 +17,7 @@ import numpy as np
 from refmicro.emit import c_text
 from refmicro.errors import UnsupportedError
 from refmicro.program import PreparedNode, Program, place
-from refmicro.types import DType, Tensor
+from refmicro.types import Tensor
 
 
 @dataclass(frozen=True)
@@ -235,8 +235,6 @@ class Op:
         if tensor.dtype not in c_text.TYPES:
             self.refuse(f"has a tensor of type {tensor.dtype}")
         if tensor.is_constant and not tensor.is_variable:
-            if tensor.dtype is DType.INT4:
-                self.refuse("has packed int4 constants that it reads as they are")
             return Operand(tensor, None, base)
         return Operand(tensor, TensorPlace(subgraph, index))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refmicro.emit.ops._elementwise import emit_map
+from refmicro.emit.ops._elementwise import arena_type, emit_map
 from refmicro.emit.unit import Op
 from refmicro.types import DType
 
@@ -15,4 +15,4 @@ def emit(op: Op) -> None:
     elif x.dtype is DType.FLOAT32 and output.tensor.dtype is not DType.FLOAT32:
         op.refuse("casts float32 to an integer")
     else:
-        emit_map(op, lambda value: f"({output.c_type}){value}")
+        emit_map(op, lambda value: f"({arena_type(output.c_type)}){value}")
