@@ -59,7 +59,7 @@ def generate(
     Sums beyond int32, shifts to the left under the int64 rule, dilated columns and very wide padded
     rows go to the plain kernel.
     """
-    found = _walk(problem, requantization)
+    found = find_walk(problem, requantization)
     if found is None:
         return plain_c.generate(problem, target, requantization, name)
     matmul = problem.matmul if isinstance(problem, Convolution) else problem
@@ -80,7 +80,8 @@ def generate(
     )
 
 
-def _walk(problem: Matmul | Convolution, requantization: Requantization) -> Walk | None:
+def find_walk(problem: Matmul | Convolution, requantization: Requantization) -> Walk | None:
+    """How a problem is walked; None where the plain kernel takes it."""
     r = requantization
     left = r.left_shifts if r.constant is None else r.constant[1] > 0
     if r.wide_sums or (r.wide and left):
