@@ -17,7 +17,8 @@ p is 1 where each row needs a pointer of its own (a convolution's patches), whic
 their outputs and nothing else.
 
 A target with vectors keeps operands in vector registers: then the terms with r stand against those
-alone (r = 1), the others against the registers of sums.
+alone (r = 1), and sums and parameters against the registers that sums can have; pointers take none
+of either.
 
 Each is solved for the largest m, n or k by one division, because min(m, u n) <= z holds as soon as
 one of its sides does.
@@ -33,7 +34,7 @@ from refmicro.mema.target import Target
 def needed(target: Target, used: Layout, order: Order, tile: Tile) -> tuple[int, int]:
     """(registers for sums and parameters, registers for operands) of a tile."""
     held, q, m, n, k = target.operand_registers, used.sum_words, tile.m, tile.n, tile.k
-    pointers = n - 1 if used.gathered else 0
+    pointers = n - 1 if used.gathered and not used.vector else 0
     if order is Order.OUTPUT:
         return q * m * n + pointers, held * min(m, ratio(used) * n) + held
     if order is Order.OUTER:
@@ -81,7 +82,7 @@ def gathers(used: Layout, m: int) -> int:
 def most_channels(target: Target, used: Layout, order: Order, n: int) -> int:
     """The largest m of an output-stationary tile of n rows; 0 where not even one fits."""
     q, held, room = used.sum_words, target.operand_registers, budget(target)
-    room -= n - 1 if used.gathered else 0
+    room -= n - 1 if used.gathered and not used.vector else 0
     if target.vector_bytes:
         most = room // (q * n)
         # The held side is the smaller: it is small enough if either of the two is.

@@ -193,6 +193,60 @@ static inline int32_t mema_scale_wide(int64_t x, int32_t multiplier, int shift)
     return (int32_t)((x * multiplier + (INT64_C(1) << (shift - 1))) >> shift);
 }
 
+#if defined(__ARM_FEATURE_MVE)
+#include <arm_mve.h>
+
+#if defined(__GNUC__)
+#define MEMA_KEEP_VECTOR(value) __asm__ volatile("" : "+w"(value) : : "memory")
+#else
+#define MEMA_KEEP_VECTOR(value) ((void)0)
+#endif
+
+/* A vector, or its first `count` values and zeros; memory behind them is not touched. */
+static inline int8x16_t mema_vector_s8(const int8_t *from)
+{
+    int8x16_t vector = vldrbq_s8(from);
+    MEMA_KEEP_VECTOR(vector);
+    return vector;
+}
+
+static inline int8x16_t mema_vector_s8_part(const int8_t *from, uint32_t count)
+{
+    int8x16_t vector = vldrbq_z_s8(from, vctp8q(count));
+    MEMA_KEEP_VECTOR(vector);
+    return vector;
+}
+
+static inline int16x8_t mema_vector_s16(const int16_t *from)
+{
+    int16x8_t vector = vldrhq_s16(from);
+    MEMA_KEEP_VECTOR(vector);
+    return vector;
+}
+
+static inline int16x8_t mema_vector_s16_part(const int16_t *from, uint32_t count)
+{
+    int16x8_t vector = vldrhq_z_s16(from, vctp16q(count));
+    MEMA_KEEP_VECTOR(vector);
+    return vector;
+}
+
+/* Eight bytes, each widened to a half. */
+static inline int16x8_t mema_vector_widened(const int8_t *from)
+{
+    int16x8_t vector = vldrbq_s16(from);
+    MEMA_KEEP_VECTOR(vector);
+    return vector;
+}
+
+static inline int16x8_t mema_vector_widened_part(const int8_t *from, uint32_t count)
+{
+    int16x8_t vector = vldrbq_z_s16(from, vctp16q(count));
+    MEMA_KEEP_VECTOR(vector);
+    return vector;
+}
+#endif
+
 static inline int32_t mema_clamp(int32_t x, int32_t low, int32_t high)
 {
     return x < low ? low : x > high ? high : x;

@@ -1,4 +1,4 @@
-"""Kernels in C99 for processors without vector instructions, and for the host.
+"""Kernels in C99, for processors with and without vectors, and for the host.
 
 One static function computes a register tile; the kernel walks the tiles, channels outermost. Tiles
 at the edges have functions of their own, so that none reads or writes more than it needs. What a
@@ -26,6 +26,7 @@ from refmicro.mema.kernel import (
     pack_channels,
     prototype,
 )
+from refmicro.mema.kernels.helium import VectorParts
 from refmicro.mema.kernels.plain_gather import ConvolutionWriter
 from refmicro.mema.kernels.plain_parts import Parts
 from refmicro.mema.kernels.plain_tiles import write_kernel
@@ -62,7 +63,8 @@ def from_schedule(
 ) -> Kernel:
     """The kernel that runs a schedule, whoever chose it."""
     matmul = problem.matmul if isinstance(problem, Convolution) else problem
-    parts = Parts(matmul, schedule, requantization, name, target)
+    kind = VectorParts if target.vector_bytes else Parts
+    parts = kind(matmul, schedule, requantization, name, target)
     rows = ConvolutionWriter(parts, problem) if isinstance(problem, Convolution) else None
     return Kernel(
         name,
@@ -106,6 +108,10 @@ def _outer_words(weights: np.ndarray, used: Layout) -> np.ndarray:
 
 def arrange_words(weights: np.ndarray, used: Layout) -> np.ndarray:
     """Filter values (channels, runs, run) as words (channels, runs, words, values of a word)."""
+    if used.vector:  # the last vector of a run is cut, it overlaps nothing
+        return np.pad(weights, ((0, 0), (0, 0), (0, -used.run % used.filter_values))).reshape(
+            *weights.shape[:2], -1, used.filter_values
+        )
     index = element_index(used.run, used.input_values, used.filter_values)
     padded = np.concatenate([weights, np.zeros((*weights.shape[:2], 1), weights.dtype)], axis=2)
     return padded[:, :, index]

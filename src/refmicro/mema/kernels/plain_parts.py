@@ -83,20 +83,20 @@ class Parts:
         if not self.layout.bias_words:
             return "0"
         if self.requantization.wide_sums:
-            return f"mema_bias_wide({_at('bias', 2 * i)})"
+            return f"mema_bias_wide({at('bias', 2 * i)})"
         return f"(uint32_t){self.value_load('bias', i, 32)}"
 
     def value_load(self, pointer: str, offset: int, bits: int) -> str:
         """One value at `pointer + offset`; on the host as the compiler likes it."""
         if self.target.word_bytes == 1:
             return f"{pointer}[{offset}]"
-        return f"mema_load_int{bits}({_at(pointer, offset)})"
+        return f"mema_load_int{bits}({at(pointer, offset)})"
 
-    def filter_load(self, offset: int) -> str:
-        """A filter value or word at `f + offset`."""
+    def filter_load(self, offset: int, count: int) -> str:
+        """A filter value or word at `f + offset`, of which `count` values matter."""
         if self.layout.filter_values == 1:
             return self.value_load("f", offset, 8)
-        return f"{self.load}({_at('f', offset)})"
+        return f"{self.load}({at('f', offset)})"
 
     @property
     def filter_type(self) -> str:
@@ -109,11 +109,11 @@ class Parts:
         # The last word of a run ends where the run ends.
         return [min(at, count - values) for at in range(0, count, values)]
 
-    def input_load(self, pointer: str, offset: int) -> str:
-        """An input value or word at `pointer + offset`."""
+    def input_load(self, pointer: str, offset: int, count: int) -> str:
+        """An input value or word at `pointer + offset`, in a step of `count` values."""
         if self.layout.input_values == 1:
             return self.value_load(pointer, offset, self.problem.input_bits)
-        return f"{self.load}({_at(pointer, offset)})"
+        return f"{self.load}({at(pointer, offset)})"
 
     @property
     def input_type(self) -> str:
@@ -183,7 +183,7 @@ class Parts:
         """The statement that stores one output."""
         if self.target.word_bytes == 1:
             return f"y[{offset}] = ({self.value}){value};"
-        return f"mema_store_{self.value.removesuffix('_t')}({_at('y', offset)}, {value});"
+        return f"mema_store_{self.value.removesuffix('_t')}({at('y', offset)}, {value});"
 
     def stores(self, i: int, m: int, n: int) -> list[str]:
         """Channel i of m, for n rows: a store each, or a part of words that leave with the last."""
@@ -205,11 +205,12 @@ class Parts:
                 term = f"{term} << {part * bits}"
             lines.append(f"uint32_t {word} = {term};" if part == 0 else f"{word} |= {term};")
             if part == values - 1:
-                lines.append(f"{self.store}({_at('y', place - part)}, {word});")
+                lines.append(f"{self.store}({at('y', place - part)}, {word});")
         return lines
 
 
-def _at(pointer: str, offset: int) -> str:
+def at(pointer: str, offset: int) -> str:
+    """`pointer + offset` in C."""
     if offset == 0:
         return pointer
     return f"{pointer} {'-' if offset < 0 else '+'} {abs(offset)}"

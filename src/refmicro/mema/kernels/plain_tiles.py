@@ -142,10 +142,11 @@ def _inner_step(parts: Parts, m: int, rows: list[tuple[str, int]], count: int) -
     for j, (pointer, offset) in enumerate(rows):
         for word, at in enumerate(parts.step_words(count)):
             loads[j, word] = f"{parts.input_type} x{j}_{word} = " + parts.input_load(
-                pointer, offset + at
+                pointer, offset + at, count
             )
     filters = [
-        f"{parts.filter_type} f{i} = {parts.filter_load(used.filter_values * i)};" for i in range(m)
+        f"{parts.filter_type} f{i} = {parts.filter_load(used.filter_values * i, count)};"
+        for i in range(m)
     ]
     if n * ratio(used) <= m:
         lines = [f"{load};" for load in loads.values()]
@@ -172,7 +173,8 @@ def _outer_run(parts: Parts, m: int, rows: list[tuple[str, int]]) -> list[str]:
         load = parts.value_load(pointer, offset, parts.problem.input_bits)
         body.append(f"const int32_t x{j}_0 = {load};")
     for word in range(-(-m // values)):
-        body.append(f"const {parts.filter_type} f{word} = {parts.filter_load(values * word)};")
+        load = parts.filter_load(values * word, values)
+        body.append(f"const {parts.filter_type} f{word} = {load};")
     for i in range(m):
         f = f"mema_byte(f{i // values}, {i % values})" if values > 1 else f"f{i}"
         body += [parts.add(f"s{i}_{j}", f"{f} * x{j}_0") for j in range(len(rows))]
@@ -183,13 +185,13 @@ def _outer_run(parts: Parts, m: int, rows: list[tuple[str, int]]) -> list[str]:
 # Stationary weights and inputs: the depth is unrolled.
 
 
-def _depth_steps(parts: Parts) -> list[tuple[int, list[int]]]:
-    """(filter word, where its input words start) along the one run of a product."""
+def _depth_steps(parts: Parts) -> list[tuple[int, int, list[int]]]:
+    """(filter word, values of the step, where its input words start) along a product's run."""
     used = parts.layout
     found = []
     for step, at in enumerate(range(0, used.run, used.filter_values)):
         count = min(used.filter_values, used.run - at)
-        found.append((step, [at + start for start in parts.step_words(count)]))
+        found.append((step, count, [at + start for start in parts.step_words(count)]))
     return found
 
 
@@ -214,17 +216,17 @@ def _weight_tile(parts: Parts, m: int) -> list[str]:
     for i in range(m):
         body.append(f"const {parts.sum_type} bias{i} = {parts.bias(i)};")
         body += parts.scales(i)
-    for step, _ in steps:
+    for step, count, _ in steps:
         for i in range(m):
-            load = parts.filter_load((step * m + i) * used.filter_values)
+            load = parts.filter_load((step * m + i) * used.filter_values, count)
             body.append(f"{parts.filter_type} f{i}_{step} = {load};")
-    held = [f"f{i}_{step}" for step, _ in steps for i in range(m)]
+    held = [f"f{i}_{step}" for step, _, _ in steps for i in range(m)]
     row = parts.hold(held, used.filter_values)
     row += [f"{parts.sum_type} s{i}_0 = bias{i};" for i in range(m)]
-    for step, starts in steps:
+    for step, count, starts in steps:
         for word, at in enumerate(starts):
             name = f"x{step}_{word}"
-            row.append(f"const {parts.input_type} {name} = {parts.input_load('x', at)};")
+            row.append(f"const {parts.input_type} {name} = {parts.input_load('x', at, count)};")
             row += [parts.product(f"s{i}_0", f"f{i}_{step}", name, word) for i in range(m)]
     for i in range(m):
         row.append(parts.outputs(i, f"s{i}_0", f"q{i}_0"))
@@ -258,20 +260,20 @@ def _input_tile(parts: Parts, n: int) -> list[str]:
     used, m, steps = parts.layout, parts.schedule.tile.m, _depth_steps(parts)
     body, held = [], []
     for j in range(n):
-        for step, starts in steps:
+        for step, count, starts in steps:
             for word, at in enumerate(starts):
-                load = parts.input_load("x", j * used.run + at)
+                load = parts.input_load("x", j * used.run + at, count)
                 body.append(f"{parts.input_type} x{j}_{step}_{word} = {load};")
                 held.append(f"x{j}_{step}_{word}")
 
-    def channels(count: int) -> list[str]:
+    def channels(width: int) -> list[str]:
         lines = []
-        for i in range(count):
+        for i in range(width):
             lines += parts.hold(held, used.input_values)
             lines.append(f"{parts.sum_type} s{i}_0 = {parts.bias(i)};")
             lines += [f"{parts.sum_type} s{i}_{j} = s{i}_0;" for j in range(1, n)]
-            for step, starts in steps:
-                load = parts.filter_load((i * len(steps) + step) * used.filter_values)
+            for step, count, starts in steps:
+                load = parts.filter_load((i * len(steps) + step) * used.filter_values, count)
                 lines.append(f"const {parts.filter_type} f{i}_{step} = {load};")
                 for j in range(n):
                     for word in range(len(starts)):
@@ -279,7 +281,7 @@ def _input_tile(parts: Parts, n: int) -> list[str]:
                         lines.append(parts.product(f"s{i}_{j}", f"f{i}_{step}", name, word))
             lines += parts.scales(i)
             lines += [parts.outputs(i, f"s{i}_{j}", f"q{i}_{j}") for j in range(n)]
-            lines += parts.stores(i, count, n)
+            lines += parts.stores(i, width, n)
         return lines
 
     whole, rest = divmod(used.channels, m)
