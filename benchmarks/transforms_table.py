@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 from refmicro._files import write_files
 from refmicro.model.writer import write_model
 from tests.models import ALL, REFUSED, TFLM
+from tests.transform.convolutions import NETWORKS
 from tests.transform.unrolled import unrolled
 
 PAGE = ROOT / "docs" / "results" / "transforms.md"
@@ -33,6 +34,39 @@ STEPS = (
     ("--fuse", "--reorder", "--plan"),
     ("--fuse", "--fuse-scan", "--reorder", "--plan"),
 )
+
+WINDOW = ("--stream", "variable", "--mean", "window")
+
+STREAMS = {
+    "front_whole_L49_pc": (("--stream", "variable", "--fuse", "--reorder", "--plan"),),
+    "g_elu_resvar_int8": (("--stream", "variable", "--fuse", "--reorder", "--plan"),),
+    "u2_split_int8": (
+        ("--fuse-scan", *WINDOW, "--fuse", "--reorder", "--plan"),
+        ("--fuse-scan", "--mean", "window", "--stream", "--while", "49", "--fuse", "--plan"),
+    ),
+    "u3_elu_trained_int8": (
+        ("--fuse-scan", *WINDOW, "--fuse", "--reorder", "--plan"),
+        ("--fuse-scan", "--mean", "window", "--stream", "--while", "49", "--fuse", "--plan"),
+    ),
+}
+"""Models that become another kind of model: a frame at a time, or a loop over frames."""
+
+SPLITS = (
+    ("audio_preprocessor_int8", (), None),
+    ("keyword_scrambled_8bit", (), None),
+    ("person_detect", (), None),
+    ("person_detect", ("--plan",), None),
+    ("front_whole_L49_pc", ("--fuse", "--reorder", "--plan"), None),
+    ("g_elu_resvar_int8", ("--fuse", "--reorder", "--plan"), None),
+    ("s_elu_stream_int8", ("--fuse", "--reorder", "--plan"), None),
+    ("u2_split_int8", (), 120_000),
+    ("u2_split_int8", ("--reorder",), None),
+    ("u2_split_int8_reord", (), 60_000),
+    ("u2_split_int8_reord", (), None),
+    ("u2_split_int8", ("--one-scale", "--no-repeats"), 60_000),
+    ("u2_split_int8", ("--one-scale",), 60_000),
+)
+"""Model, flags besides `--split`, and the limit; None for the smallest that there is."""
 
 HEAD = """# Transforms: what they make of the models
 
@@ -47,7 +81,8 @@ wheel's build without its recorder. Flags that change nothing further are left o
 
 Where `required` is well above `used`, TFLM's planner decides: while it plans it holds 24 (ilp32)
 or 32 (lp64) bytes for every tensor and 40 for every planned buffer, at the place where the head
-will be. No order and no plan changes that; fewer tensors do.
+will be. No order and no plan changes that; fewer tensors do. A model that becomes a step model is
+called once for each frame, and whole sequences were compared.
 
 """
 
@@ -66,7 +101,7 @@ def transform(model: Path, flags: tuple[str, ...], out: Path, *more: str) -> dic
     if done.returncode == 0:
         return json.loads(done.stdout)
     if "--fuse-scan" in flags and done.returncode == 3:
-        return None
+        return None  # no scan to fuse
     raise SystemExit(f"{model} {' '.join(flags)}: exit code {done.returncode}\n{done.stderr}")
 
 
@@ -85,7 +120,7 @@ def line(name: str, flags: str, size: dict, bound: int | None) -> str:
 def rows(name: str, model: Path, folder: Path) -> str:
     """The source and every result that differs from the one before."""
     text, last = "", None
-    for flags in STEPS:
+    for flags in (*STEPS, *STREAMS.get(name, ())):
         report = transform(model, flags, folder / f"{name}.tflite")
         if report is None:
             continue
@@ -100,6 +135,74 @@ def rows(name: str, model: Path, folder: Path) -> str:
         text += line("", f"`{' '.join(flags)}`", size, bounds[0] if bounds else None)
         print(f"{name} {' '.join(flags)}", file=sys.stderr)
     return text
+
+
+def networks(folder: Path) -> str:
+    """Convolution networks: TFLM's plan, the best plan, the best order and its best plan."""
+    text = "\n## Convolution networks\n\n"
+    text += (
+        "Small networks with the branches of well-known ones and random weights\n"
+        "(`tests/transform/convolutions.py`). Bytes of the memory plan, ilp32: TFLM's own, that of\n"
+        "`--plan`, of `--reorder --plan`, and what none can go below, operators in place.\n\n"
+    )
+    text += "| network | operators | TFLM | `--plan` | `--reorder --plan` | bound |\n"
+    text += "|---|---|---|---|---|---|\n"
+    for name, make in sorted(NETWORKS.items()):
+        model = folder / f"{name}.tflite"
+        model.write_bytes(write_model(make()))
+        out = folder / "out.tflite"
+        planned = transform(model, ("--plan",), out, "--count", "4")
+        both = transform(model, ("--reorder", "--plan"), out, "--count", "4")
+        order = next(item for item in both["transforms"] if item["transform"] == "reorder")
+        heads = [item["ilp32"]["head_bytes"] for item in (planned["source"], planned["parts"][0])]
+        heads += [both["parts"][0]["ilp32"]["head_bytes"], order["lower_bound_bytes"]]
+        cells = " | ".join(f"{head:,}" for head in heads)
+        text += f"| {name} | {both['source']['operators']} | {cells} |\n"
+        print(f"{name} --reorder --plan", file=sys.stderr)
+    return text
+
+
+def splits(folder: Path) -> str:
+    """Models in parts."""
+    text = "\n## Split\n\n"
+    text += (
+        "`--split LIMIT` with these flags; where no limit is given, the smallest that the command\n"
+        "names. `whole` is the arena that the source requires, `buffer` what the parts take with all\n"
+        "that is carried between them, state included; `models` are different ones, `flash` their\n"
+        "files together. ilp32. `--one-scale` changes numbers.\n\n"
+    )
+    text += (
+        "| model | flags | limit | whole | buffer | largest arena | carried | calls | models "
+        "| flash |\n|---|---|---|---|---|---|---|---|---|---|\n"
+    )
+    for name, flags, limit in SPLITS:
+        out = folder / f"{name}_parts"
+        least = limit or smallest(ALL[name], flags, out)
+        report = transform(ALL[name], flags, out, "--split", str(least), "--count", "4")
+        facts = next(item for item in report["transforms"] if item["transform"] == "split")
+        manifest = json.loads((out / "manifest.json").read_text())
+        cells = [
+            f"{least:,}" if limit else "",
+            f"{report['source']['ilp32']['required_bytes']:,}",
+            f"{manifest['buffer_bytes']:,}",
+            f"{manifest['largest_arena_bytes']:,}",
+            f"{manifest['most_carried_bytes']:,}",
+            *(f"{facts[key]:,}" for key in ("calls", "models")),
+            f"{sum(item['bytes'] for item in manifest['models']):,}",
+        ]
+        shown = f"`{' '.join(flags)}`" if flags else ""
+        text += f"| `{name}` | {shown} | {' | '.join(cells)} |\n"
+        print(f"{name} {' '.join(flags)} --split {least}", file=sys.stderr)
+    return text
+
+
+def smallest(model: Path, flags: tuple[str, ...], out: Path) -> int:
+    """The smallest limit, as the refusal of an impossible one names it."""
+    command = [sys.executable, "-m", "refmicro", "transform", str(model), "-o", str(out)]
+    done = subprocess.run(
+        [*command, *flags, "--split", "16"], capture_output=True, text=True, cwd=ROOT
+    )
+    return int(done.stderr.split("allow that with --split ")[1].split(",")[0])
 
 
 def scale(folder: Path) -> str:
@@ -137,7 +240,8 @@ def main() -> None:
             return
         names = sorted(TFLM.keys() - REFUSED) + sorted(ALL.keys() - TFLM.keys() - REFUSED)
         table = "".join(rows(name, ALL[name], place) for name in names)
-        write_files({PAGE: (HEAD + COLUMNS + table + scale(place)).encode()})
+        more = networks(place) + splits(place) + scale(place)
+        write_files({PAGE: (HEAD + COLUMNS + table + more).encode()})
 
 
 if __name__ == "__main__":
