@@ -65,6 +65,7 @@ def _ram(document: dict[str, Any]) -> bytes:
             )
     for limit in document["limits_kib"]:
         axes.axvline(limit * 1.024, linestyle="--", color="grey", linewidth=0.8)
+    axes.set_ylim(max(0, axes.get_ylim()[0]), 100)
     axes.set_xscale("log")
     axes.set_xlabel(
         "filled: required arena on a Cortex-M, int8 QAT; hollow: the paper's int8 file on its own "
