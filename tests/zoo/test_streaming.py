@@ -11,6 +11,7 @@ from refmicro import estimate
 from refmicro.compare import check_model
 from refmicro.errors import UnsupportedError
 from refmicro.interpreter import Interpreter
+from refmicro.types import DType
 from refmicro.zoo.evaluate import (
     Accuracy,
     run_in_refmicro,
@@ -145,6 +146,36 @@ def test_calibrated_models_follow_the_float_model() -> None:
     assert errors[16] < 0.05
     reference = forward(TINY, tensors, tf.constant(frames), Float()).numpy().sum(1)
     assert np.max(np.abs(reference - floats)) < 1e-3
+
+
+@pytest.mark.parametrize(("state_bits", "per_channel"), [(16, False), (8, True), (16, True)])
+def test_training_sees_a_wide_state_and_a_scale_a_row(state_bits: int, per_channel: bool) -> None:
+    """With either switch the simulation stays as close to the integer model as without."""
+    tf = pytest.importorskip("tensorflow", reason="needs TensorFlow: pip install 'refmicro[train]'")
+    from refmicro.zoo.mamba import forward
+
+    p, frames = parameters(TINY), np.clip(clips(TINY, 40), -3.9, 3.9)
+    # Rows of very different size, which one scale for all would blur.
+    p["0.x_proj"][::2] /= 64
+    tensors = {name: tf.constant(value) for name, value in p.items()}
+    recorder = Recorder()
+    floats = forward(TINY, tensors, tf.constant(frames), recorder).numpy().sum(1)
+    wanted = CalibrationConfig(100, 100, state_bits=state_bits, per_channel=per_channel)
+    found = recorder.grids(wanted)
+    assert {found[f"0.{name}"].bits for name in ("h", "input", "decay_log")} == {state_bits}
+    assert found["0.u"].bits == 8
+    scales = {name: tf.constant(np.float32(np.log(g.scale))) for name, g in found.items()}
+    tap = Rounding(found, scales, per_channel=per_channel)
+    simulated = forward(TINY, tensors, tf.constant(frames), tap).numpy().sum(1)
+    options = StreamingOptions(state_bits=state_bits, per_channel=per_channel)
+    model = streaming_model(TINY, p, found, options)
+    tensors = model.subgraphs[0].tensors
+    total = tensors[model.subgraphs[0].outputs[0]]
+    integers = run_in_refmicro(model, frames) * total.scale
+    assert np.std(simulated - integers) < 0.1 * np.std(floats)
+    states = {t.dtype for t in tensors if t.is_variable and t.shape == (16, 4)}
+    assert states == {DType.INT16 if state_bits == 16 else DType.INT8}
+    assert any(len(t.quantization.scale) > 1 for t in tensors) == per_channel
 
 
 def test_percentiles_cut_outliers() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
 import time
@@ -136,11 +137,31 @@ def _rows(
     rows: list[dict[str, Any]] = []
     for strategy in strategies:
         began = time.monotonic()
-        row = _row(result, strategy, chosen, floats, rows[0] if rows else {}, progress)
+        path = _row_path(result, strategy, chosen)
+        if path.exists():
+            row = json.loads(path.read_text(encoding="utf-8"))
+        else:
+            row = _row(result, strategy, chosen, floats, rows[0] if rows else {}, progress)
+            write_files({path: json.dumps(row).encode()})
         rows.append(row)
         spent = time.monotonic() - began
         say(f"{strategy.name}: {row['arena']['required_bytes']} B, {spent:.0f} s")
     return rows
+
+
+def _row_path(result: kws.Result, strategy: Strategy, chosen: np.ndarray) -> Path:
+    """Where a row is kept, so that an interrupted report goes on: the name is a digest of all that
+    decides it, this package included."""
+    digest = hashlib.sha256(f"{strategy.name} {TFLM_WHEEL}".encode())
+    digest.update(result.config.text().encode() + chosen.tobytes())
+    for stage in _stages(result, strategy).values():
+        digest.update(repr(sorted(stage.grids.items())).encode())
+        for name, values in sorted(stage.parameters.items()):
+            digest.update(name.encode() + values.tobytes())
+    package = Path(__file__).parents[1]
+    for path in sorted([*package.rglob("*.py"), *package.rglob("*.cc")]):
+        digest.update(path.read_bytes())
+    return result.folder / "report" / f"{digest.hexdigest()[:16]}.json"
 
 
 def chosen_clips(result: kws.Result, clips: int | None) -> np.ndarray:
