@@ -142,8 +142,8 @@ def networks(folder: Path) -> str:
     text = "\n## Convolution networks\n\n"
     text += (
         "Small networks with the branches of well-known ones and random weights\n"
-        "(`tests/transform/convolutions.py`). Bytes of the memory plan, ilp32: TFLM's own, that of\n"
-        "`--plan`, of `--reorder --plan`, and what none can go below, operators in place.\n\n"
+        "(`tests/transform/convolutions.py`). Bytes of the memory plan, ilp32: TFLM's own, that\n"
+        "of `--plan`, of `--reorder --plan`, and what none can go below, operators in place.\n\n"
     )
     text += "| network | operators | TFLM | `--plan` | `--reorder --plan` | bound |\n"
     text += "|---|---|---|---|---|---|\n"
@@ -167,9 +167,9 @@ def splits(folder: Path) -> str:
     text = "\n## Split\n\n"
     text += (
         "`--split LIMIT` with these flags; where no limit is given, the smallest that the command\n"
-        "names. `whole` is the arena that the source requires, `buffer` what the parts take with all\n"
-        "that is carried between them, state included; `models` are different ones, `flash` their\n"
-        "files together. ilp32. `--one-scale` changes numbers.\n\n"
+        "names. `whole` is the arena that the source requires, `buffer` what the parts take with\n"
+        "all that is carried between them, state included; `models` are different ones, `flash`\n"
+        "their files together. ilp32. `--one-scale` changes numbers.\n\n"
     )
     text += (
         "| model | flags | limit | whole | buffer | largest arena | carried | calls | models "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,7 @@ def test_numbers_change_only_when_asked(tmp_path: Path, capsys: pytest.CaptureFi
         (("--plan", "--count", 0), "--count must be at least 1"),
         (("--plan", "--seed", -1), "--seed at least 0"),
         (("--plan", "--time-limit", 0), "--time-limit above 0"),
+        (("--plan", "--time-limit", "nan"), "--time-limit above 0"),
     ],
 )
 def test_usage(
@@ -159,6 +161,24 @@ def test_nothing_is_written_without_proof(
     assert shown.out == ""
     assert "result in TFLM against source in TFLM, vector 0, output 0, element 0" in shown.err
     assert "nothing was written" in shown.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_run_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while the last of several files is written."""
+    replace, count = os.replace, []
+
+    def interrupted(*paths: object) -> None:
+        count.append(paths)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("refmicro._files.os.replace", interrupted)
+    assert run(STREAM, "-o", tmp_path / "m.tflite", "--fuse", "--fuse-scan", "--count", 1) == 130
+    monkeypatch.setattr("refmicro._files.os.replace", replace)
+    assert len(count) == 1
+    assert capsys.readouterr().err == "error: interrupted\n"
     assert not list(tmp_path.iterdir())
 
 

@@ -108,7 +108,7 @@ def _check(args: argparse.Namespace) -> None:
     for option, owners in OPTIONS.items():
         if is_given(args, option) and not any(is_given(args, owner) for owner in owners):
             raise UsageError(f"{option} says how, and needs {' or '.join(owners)} with it")
-    if args.count < 1 or args.seed < 0 or args.time_limit <= 0:
+    if args.count < 1 or args.seed < 0 or not args.time_limit > 0:
         raise UsageError(
             "--count must be at least 1, --seed at least 0 and --time-limit above 0: "
             f"{args.count}, {args.seed} and {args.time_limit:g}"
