@@ -1,5 +1,6 @@
 """TFLM_DECODE against the real TFLM."""
 
+import dataclasses
 import heapq
 
 import numpy as np
@@ -22,6 +23,7 @@ def pair(codes, head, table):
     """The two constants of one output."""
     size = -len(codes) % 4
     data = [np.frombuffer(codes + bytes(size), np.uint8)]
+    table += bytes(-len(table) % 4)
     data.append(np.frombuffer(bytes(head).ljust(16, b"\0") + table, np.uint8))
     return [tensor(DType.UINT8, values.shape, data=values) for values in data]
 
@@ -190,11 +192,23 @@ def test_huffman(dtype, wide, first_bits, more_bits):
         compare(got, expect="run")
 
 
+@pytest.mark.parametrize("stored", [DType.BOOL, DType.INT8, DType.FLOAT32])
+def test_constants_of_any_type_are_bytes(stored):
+    parts = [lookup(dtype, (9,), 3) for dtype in TYPES] + [pruned(DType.INT8, (9,))]
+    parts.append(huffman(DType.INT16, 20, wide=True))
+    for both, output in parts:
+        typed = [
+            dataclasses.replace(item, dtype=stored, shape=(item.elements // stored.numpy.itemsize,))
+            for item in both
+        ]
+        compare(model([typed], [output]), expect="run")
+
+
 def test_several_outputs():
     parts = [
         lookup(DType.INT8, (3, 5), 4),
-        pruned(DType.FLOAT32, (9,)),
-        huffman(DType.INT16, 40, wide=True),
+        pruned(DType.INT8, (9,)),
+        huffman(DType.INT8, 40, wide=True),
     ]
     compare(model([both for both, _ in parts], [out for _, out in parts]), expect="run")
 
