@@ -10,7 +10,7 @@ import numpy as np
 
 from refmicro.emit.ops import _mema
 from refmicro.emit.ops._elementwise import arena_type, parameter
-from refmicro.emit.ops._product import folded_bias, require_narrow_sums
+from refmicro.emit.ops._product import folded_bias
 from refmicro.emit.ops._scale import clamped, scaled
 from refmicro.emit.unit import Op, Operand
 from refmicro.types import DType
@@ -24,7 +24,6 @@ def emit(op: Op) -> None:
     x, output, state = op.input(0), op.output(), op.input(4)
     bias = folded_bias(op, data.feature)
     rows = data.input.shape[0]
-    require_narrow_sums(op, data.raw_time_bound + int(np.abs(data.time_bias).max(initial=0)))
     features = _features(op, rows)
     times = op.input(2)
     parameters = [
@@ -74,27 +73,32 @@ for (int k = 0; k < {depth}; k++) {{
         feature = ""
         value = "output" if rank == 1 else "features"
         value = f"{value}[n * {data.filters} + f]"
+    wraps = data.raw_time_bound + int(np.abs(data.time_bias).max(initial=0)) >= 1 << 31
+    kind, cast = ("uint32_t", "(uint32_t)") if wraps else ("int32_t", "")
+    total = f"{cast}(memory[{{0}}] * factors[{{0}}])" if wraps else "memory[{0}] * factors[{0}]"
     zero_point = data.state.zero_point
     last = f"{value} + {zero_point}" if zero_point else value
     requantize = data.bounded
     pair = requantize.multipliers[0], requantize.shifts[0]
     offset = requantize.output_offset
-    result = scaled(op, "total", *pair, bound=requantize.bound, offset=offset)
+    result = scaled(
+        op, "(int32_t)total" if wraps else "total", *pair, bound=requantize.bound, offset=offset
+    )
     result = clamped(op, result, requantize.low, requantize.high)
     return f"""\
 for (int n = 0; n < {rows}; n++) {{
     for (int u = 0; u < {units}; u++) {{
-        int32_t total = bias[u];
+        {kind} total = {cast}bias[u];
         for (int f = u * {rank}; f < (u + 1) * {rank}; f++) {{
             {arena_type(state_type)} *memory = state + (n * {data.filters} + f) * {memory};
             const {op.input(2).c_type} *factors = times + f * {memory};
 {_moved(feature, 3)}\
             for (int m = 0; m < {memory - 1}; m++) {{
                 memory[m] = memory[m + 1];
-                total += memory[m] * factors[m];
+                total += {total.format("m")};
             }}
             memory[{memory - 1}] = ({state_type})({last});
-            total += memory[{memory - 1}] * factors[{memory - 1}];
+            total += {total.format(memory - 1)};
         }}
         output[n * {units} + u] = (int8_t){result};
     }}
