@@ -77,7 +77,7 @@ def schedule_model(path: str | Path, target: Target, *, rows: int = 1) -> dict[s
     data = Path(path)
     program = prepare_model(read_model(data), TflmBuild.firmware())
     nodes = [node for graph in program.nodes for node in graph if node.name in PRODUCTS]
-    found = [Found(problem, node) for node in nodes for problem in [_problem(node)] if problem]
+    found = [Found(problem, node) for node in nodes for problem in [node_problem(node)] if problem]
     covered = {id(item.node) for item in found}
     others = tuple(node for node in nodes if id(node) not in covered)
     if not found:
@@ -90,7 +90,7 @@ def schedule_model(path: str | Path, target: Target, *, rows: int = 1) -> dict[s
     return _document(found, others, target, rows, model)
 
 
-def _problem(node: PreparedNode) -> Matmul | Convolution | None:
+def node_problem(node: PreparedNode) -> Matmul | Convolution | None:
     """The product of an operator; None where no schedule covers its types or groups."""
     data: Any = node.data
     x = node.node.inputs[0]

@@ -6,7 +6,7 @@ import ctypes
 import hashlib
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,16 +64,17 @@ def patches(image: np.ndarray, problem: Convolution, fill: int) -> np.ndarray:
     return rows.reshape(-1, p.taps * p.input_depth).astype(image.dtype)
 
 
-def compile_host(kernel: Kernel, folder: Path, extra: tuple[str, ...] = ()) -> ctypes.CDLL:
-    """The kernel as a shared library of this machine."""
-    text = header() + "\n" + kernel.prototype + ";\n\n" + kernel.text
+def compile_host(
+    kernels: Sequence[Kernel], folder: Path, extra: tuple[str, ...] = ()
+) -> ctypes.CDLL:
+    """Kernels as one shared library of this machine."""
+    text = header() + "".join(f"\n{kernel.prototype};\n\n{kernel.text}" for kernel in kernels)
     stem = folder / hashlib.sha256(repr((text, extra)).encode()).hexdigest()[:16]
     source, library = stem.with_suffix(".c"), stem.with_suffix(".so")
-    if not library.exists():
-        source.write_text(text)
-        command = ["gcc", *FLAGS, *extra, "-shared", "-fPIC", str(source), "-o", str(library)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr + text
+    source.write_text(text)
+    command = ["gcc", *FLAGS, *extra, "-shared", "-fPIC", str(source), "-o", str(library)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
     return ctypes.CDLL(str(library))
 
 

@@ -1,30 +1,177 @@
-"""Kernels in plain C against TFLM's integers, compiled for this machine."""
+"""Kernels in C against TFLM's integers, compiled for this machine."""
 
 from __future__ import annotations
 
+import dataclasses
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from refmicro.mema.kernel import Requantization, generate
-from refmicro.mema.problem import Matmul
-from refmicro.mema.target import TARGETS
-from tests.mema.reference import call, compile_host, needs_gcc, product, random_case
+from refmicro.mema.cost import Order, Tile, accesses
+from refmicro.mema.kernel import Kernel, Requantization, generate, header
+from refmicro.mema.kernels import plain_c
+from refmicro.mema.layout import layout
+from refmicro.mema.problem import Convolution, Matmul
+from refmicro.mema.schedule import best_of_each_order
+from refmicro.mema.target import TARGETS, Target, find_target
+from tests.mema.problems import kernel_cases
+from tests.mema.reference import (
+    FLAGS,
+    call,
+    compile_host,
+    needs_gcc,
+    patches,
+    product,
+    random_case,
+)
+
+PLAIN = [target for target in TARGETS.values() if target.family == "plain"]
+
+KernelCase = tuple[Matmul | Convolution, Requantization]
+
+
+def check(cases: Sequence[tuple[KernelCase, Kernel]], folder: Path) -> None:
+    """All kernels compute what TFLM's integers are."""
+    library = compile_host([kernel for _, kernel in cases], folder)
+    for seed, ((problem, used), kernel) in enumerate(cases):
+        values, weights, bias, multipliers, shifts = random_case(problem, used, seed)
+        rows = values
+        if isinstance(problem, Convolution):
+            rows = patches(values, problem, used.input_zero_point)
+        flat = weights.reshape(len(weights), -1)
+        want = product(rows, flat, bias, multipliers, shifts, used).reshape(-1)
+        packed = kernel.pack(weights, bias, multipliers, shifts)
+        got = call(library, kernel, packed, values, want.size)
+        np.testing.assert_array_equal(got, want, err_msg=f"{problem} {used}")
 
 
 @needs_gcc
-@pytest.mark.parametrize("name", [t for t in TARGETS if TARGETS[t].family == "plain"])
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(kernel_cases(), st.sampled_from(PLAIN)), min_size=16, max_size=16))
+def test_any_problem(
+    tmp_path_factory: pytest.TempPathFactory, cases: list[tuple[KernelCase, Target]]
+) -> None:
+    kernels = [
+        (case, generate(case[0], target, case[1], name=f"kernel_{i}"))
+        for i, (case, target) in enumerate(cases)
+    ]
+    check(kernels, tmp_path_factory.mktemp("plain"))
+
+
+@needs_gcc
 @pytest.mark.parametrize("bits", [8, 16])
-@pytest.mark.parametrize("sizes", [(1, 1, 1), (3, 7, 5), (8, 16, 4), (5, 18, 3)])
-def test_matrix_products(name: str, bits: int, sizes: tuple[int, int, int], tmp_path: Path) -> None:
-    problem = Matmul(*sizes, input_bits=bits)
+def test_every_loop_order(bits: int, tmp_path: Path) -> None:
     limit = 1 << (bits - 1)
-    used = Requantization(3, -limit + 2, limit - 1, -7 if bits == 8 else 0, wide=bits == 16)
-    kernel = generate(problem, TARGETS[name], used)
-    values, weights, bias, multipliers, shifts = random_case(problem, used, 1)
+    used = Requantization(5, -limit, limit - 9, 11 if bits == 8 else 0)
+    cases, orders = [], set()
+    for target in PLAIN:
+        for sizes in ((9, 8, 7), (8, 3, 11), (6, 13, 5)):
+            problem = Matmul(*sizes, input_bits=bits)
+            for schedule in best_of_each_order(target, layout(problem, target)):
+                name = f"kernel_{len(cases)}"
+                make = plain_c.from_schedule
+                cases.append(((problem, used), make(problem, target, used, name, schedule)))
+                orders.add(schedule.order)
+    assert orders == set(Order)
+    check(cases, tmp_path)
+
+
+@needs_gcc
+def test_any_tile_computes_the_same(tmp_path: Path) -> None:
+    """A schedule is a choice of speed: whatever its tile, outputs are the same."""
+    problem, target, used = Matmul(7, 10, 6), find_target("cortex-m3"), Requantization(-4)
+    derived = generate(problem, target, used).schedule
+    cases = []
+    for m in (1, 2, 3, 4, 7):
+        for n in (1, 2, 4, 6):
+            tile = Tile(m, n, derived.layout.steps)
+            counted = accesses(derived.layout, Order.OUTPUT, tile)
+            schedule = dataclasses.replace(derived, order=Order.OUTPUT, tile=tile, accesses=counted)
+            kernel = plain_c.from_schedule(problem, target, used, f"kernel_{m}_{n}", schedule)
+            cases.append(((problem, used), kernel))
+    check(cases, tmp_path)
+
+
+SANITIZED = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+int main(void)
+{
+    static uint8_t data[1 << 20];
+    size_t size = fread(data, 1, sizeof data, stdin);
+    int8_t *input = malloc(INPUT), *filter = malloc(FILTER), *shift = malloc(SHIFT);
+    int32_t *bias = malloc(BIAS), *multiplier = malloc(MULTIPLIER);
+    int8_t *output = malloc(OUTPUT);
+    const uint8_t *next = data;
+    if (size != INPUT + FILTER + BIAS + MULTIPLIER + SHIFT)
+        return 2;
+    memcpy(input, next, INPUT), next += INPUT;
+    memcpy(filter, next, FILTER), next += FILTER;
+    memcpy(bias, next, BIAS), next += BIAS;
+    memcpy(multiplier, next, MULTIPLIER), next += MULTIPLIER;
+    memcpy(shift, next, SHIFT);
+    const struct mema_weights weights = {filter, bias, multiplier, shift};
+    kernel((const void *)input, &weights, (void *)output);
+    fwrite(output, 1, OUTPUT, stdout);
+    free(input), free(filter), free(shift), free(bias), free(multiplier), free(output);
+    return 0;
+}
+"""
+
+
+@needs_gcc
+@pytest.mark.parametrize(
+    ("problem", "target"),
+    [
+        (Matmul(5, 23, 3), "cortex-m3"),
+        (Matmul(6, 9, 5, input_bits=16), "cortex-m3"),
+        (Matmul(6, 13, 5), "host"),
+        (Convolution(1, 4, 5, 3, 5, 4, 5, 3, 3, pad_height=1, pad_width=1), "cortex-m3"),
+        (Convolution(2, 4, 4, 2, 3, 2, 2, 3, 3, 2, 2, pad_width=1, input_bits=16), "rv32im"),
+    ],
+)
+def test_sanitizers_find_nothing(
+    problem: Matmul | Convolution, target: str, tmp_path: Path
+) -> None:
+    """Arrays end where allocations do: no byte beside an operand is touched."""
+    bits = problem.input_bits
+    limit = 1 << (bits - 1)
+    used = Requantization(1, -limit, limit - 1, 3 if bits == 8 else 0)
+    kernel = generate(problem, find_target(target), used, name="kernel")
+    values, weights, bias, multipliers, shifts = random_case(problem, used, 3)
+    rows = patches(values, problem, 3) if isinstance(problem, Convolution) and bits == 8 else values
+    if isinstance(problem, Convolution) and bits == 16:
+        rows = patches(values, problem, 0)
+    flat = weights.reshape(len(weights), -1)
+    want = product(rows, flat, bias, multipliers, shifts, used)
     packed = kernel.pack(weights, bias, multipliers, shifts)
-    library = compile_host(kernel, tmp_path)
-    got = call(library, kernel, packed, values, problem.rows * problem.output_depth)
-    want = product(values, weights, bias, multipliers, shifts, used)
-    np.testing.assert_array_equal(got, want.reshape(-1))
+    arrays = {"input": values, **packed}
+    sizes = {name: array.nbytes for name, array in arrays.items()} | {"output": want.nbytes}
+    source, program = tmp_path / "kernel.c", tmp_path / "kernel"
+    source.write_text(header() + kernel.text + SANITIZED)
+    defines = [f"-D{name.upper()}={size}" for name, size in sizes.items()]
+    checks = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    command = ["gcc", *FLAGS, *checks, *defines, str(source), "-o", str(program)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    data = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays.values())
+    ran = subprocess.run([program], input=data, capture_output=True, timeout=20, check=False)
+    assert ran.returncode == 0, ran.stderr.decode()
+    assert ran.stdout == want.tobytes()
+
+
+def test_the_text_is_deterministic_and_says_what_it_accesses() -> None:
+    problem, target = Matmul(16, 24, 8), find_target("cortex-m3")
+    texts = {generate(problem, target, Requantization()).text for _ in range(2)}
+    kernel = generate(problem, target, Requantization())
+    assert texts == {kernel.text}
+    assert kernel.prototype in kernel.text
+    assert f"input {kernel.accesses.input_loads.count}, filter" in kernel.text
+    assert f"{kernel.accesses.count} in all" in kernel.text
+    assert max(map(len, kernel.text.splitlines())) <= 120
