@@ -7,7 +7,7 @@
 #include "board.h"
 
 #define VERSION "refmicro runner 1"
-enum { BYTES_PER_LINE = 64 };
+#define BYTES_PER_LINE ((size_t)64)
 
 static void line(struct runner *runner, const char *text)
 {
