@@ -29,7 +29,6 @@ from refmicro.zoo.localisation_training import (
     FAMILIES,
     Distillation,
     Fit,
-    Lesson,
     ModelConfig,
     Schedule,
     Trainer,
@@ -37,6 +36,7 @@ from refmicro.zoo.localisation_training import (
     family_of,
     float_scores,
     initial_fit,
+    lesson_of,
 )
 from refmicro.zoo.rssi_data import Scaler, Site, Windows, windows
 from refmicro.zoo.rssi_home import read_home
@@ -264,7 +264,8 @@ class _Run:
         """All stages of one model, for each seed."""
         config = model_config(name, self.prepared.site)
         teacher = self.teacher()
-        lesson = Lesson(*float_scores(teacher, self.prepared.training.strengths))
+        warmth = Distillation().temperature
+        lesson = lesson_of(teacher, self.prepared.training.strengths, warmth)
         plain = self.trainer(config, self.config.float_schedule, rounding=False)
         rounded = self.trainer(config, self.config.qat_schedule, rounding=True)
         fits: dict[str, list[Fit]] = {stage: [] for stage in STAGES}

@@ -5,10 +5,14 @@ An epoch is one compiled call: the tiny models would spend their time between ca
 Losses, task being the CRF's or cross entropy:
 
     none    task
-    paper   a task + (1 - a) cross entropy with the teacher's classes, a = 0.1
+    paper   a task + (1 - a) cross entropy with the teacher's path, a = 0.1
             (Suwannaphong et al. 2025)
-    soft    a task + (1 - a) t^2 KL(teacher / t, student / t) + b |P x - teacher's x|^2, x the rows
-            before the last layer, of length 1, P learnt: logits with temperature and features
+    soft    a task + (1 - a) task with the teacher's shares at a temperature + b |P x - teacher's
+            x|^2, x the rows before the last layer, of length 1, P learnt
+
+The teacher's path is Viterbi's. Its shares are the CRF's marginals of its scores divided by the
+temperature, so that the student learns paths, not scores that know nothing of their neighbours;
+without a CRF they are softmax's.
 """
 
 from __future__ import annotations
@@ -96,13 +100,13 @@ class Distillation:
     features: float = 0.3
 
     def weights(self) -> np.ndarray:
-        """Of task, teacher's class, soft scores and features, then the temperature: float32."""
+        """Of task, teacher's class, teacher's shares and features, float32."""
         parts = {
             "none": (1.0, 0.0, 0.0, 0.0),
             "paper": (self.alpha, 1 - self.alpha, 0.0, 0.0),
             "soft": (self.soft_alpha, 0.0, 1 - self.soft_alpha, self.features),
         }[self.kind]
-        return np.array([*parts, self.temperature], np.float32)
+        return np.array(parts, np.float32)
 
 
 @dataclass(frozen=True)
@@ -117,9 +121,16 @@ class Fit:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a teacher says of the training windows: scores (N, T, classes), rows (N, T, width)."""
+    """What a teacher says of the training windows.
 
-    scores: np.ndarray
+    Attributes:
+        classes: its answers, int (N, T).
+        shares: of each class at each step, float32 (N, T, classes).
+        rows: before its last layer, float32 (N, T, width).
+    """
+
+    classes: np.ndarray
+    shares: np.ndarray
     rows: np.ndarray
 
 
@@ -228,12 +239,12 @@ class Trainer:
 
         @tf.function(jit_compile=True, autograph=False)
         def epoch(*given: Any) -> Any:
-            values, first, second, fixed, weights, x, y, scores, rows, rates, done = given
+            values, first, second, fixed, weights, x, *known, rates, done = given
 
             def body(i: Any, values: Any, first: Any, second: Any) -> Any:
                 with tf.GradientTape() as tape:
                     tape.watch(values)
-                    found = loss(values, fixed, weights, x[i], y[i], scores[i], rows[i])
+                    found = loss(values, fixed, weights, x[i], *(part[i] for part in known))
                 zero = tf.UnconnectedGradients.ZERO
                 gradient = tape.gradient(found, values, unconnected_gradients=zero)
                 step = done + tf.cast(i, tf.float32) + 1.0
@@ -244,22 +255,25 @@ class Trainer:
 
         return epoch
 
-    def _loss(
-        self, values: Any, weights: Any, found: Any, last: Any, y: Any, scores: Any, rows: Any
-    ) -> Any:
+    def _loss(self, values: Any, weights: Any, found: Any, last: Any, *known: Any) -> Any:
         """All four parts; `weights` says which count, so that one program serves all."""
         tf = require_tensorflow()
-        entropy = tf.nn.sparse_softmax_cross_entropy_with_logits
-        task = crf.loss(found, y, values) if self.with_crf else tf.reduce_mean(entropy(y, found))
-        classes = tf.argmax(scores, -1, output_type=tf.int32)
-        hard = tf.reduce_mean(entropy(classes, found))
-        t = weights[4]
-        target = tf.nn.softmax(scores / t)
-        soft = tf.nn.softmax_cross_entropy_with_logits(target, found / t)
-        soft -= tf.nn.softmax_cross_entropy_with_logits(target, scores / t)
+        y, classes, shares, rows = known
+        entropy = tf.nn.softmax_cross_entropy_with_logits
+
+        def task(chosen: Any) -> Any:
+            if self.with_crf:
+                return crf.loss(found, chosen, values)
+            return tf.reduce_mean(entropy(chosen, found))
+
+        count = self.config.classes
         ours = mdcsa.unit_rows(tf.matmul(last, values["projection"], transpose_b=True))
-        apart = tf.reduce_mean(tf.reduce_sum((ours - mdcsa.unit_rows(rows)) ** 2, -1))
-        parts = (task, hard, t * t * tf.reduce_mean(soft), apart)
+        parts = (
+            task(tf.one_hot(y, count)),
+            tf.reduce_mean(entropy(tf.one_hot(classes, count), found)),
+            task(shares),
+            tf.reduce_mean(tf.reduce_sum((ours - mdcsa.unit_rows(rows)) ** 2, -1)),
+        )
         return tf.add_n([weights[i] * part for i, part in enumerate(parts)])
 
     def _adam(
@@ -319,11 +333,28 @@ def _augmented(strengths: np.ndarray, plan: Schedule, rng: np.random.Generator) 
 
 def _taught(
     lesson: Lesson | None, data: Windows, config: ModelConfig, width: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Classes, shares and rows; zeros where nobody teaches."""
     if lesson is not None:
-        return lesson.scores, lesson.rows
+        return lesson.classes.astype(np.int32), lesson.shares, lesson.rows
     shape = (len(data), config.steps)
-    return np.zeros((*shape, config.classes), np.float32), np.zeros((*shape, width), np.float32)
+    return (
+        np.zeros(shape, np.int32),
+        np.zeros((*shape, config.classes), np.float32),
+        np.zeros((*shape, width), np.float32),
+    )
+
+
+def lesson_of(teacher: Fit, strengths: np.ndarray, temperature: float) -> Lesson:
+    """What a teacher says of windows (N, T, access points)."""
+    scores, rows = float_scores(teacher, strengths)
+    cool = (scores / temperature).astype(np.float32)
+    if teacher.crf:
+        classes = crf.viterbi(scores, teacher.parameters)
+        warm = {name: teacher.parameters[name] / temperature for name in crf.NAMES}
+        return Lesson(classes, crf.marginals(cool, warm), rows)
+    shares = np.exp(cool - cool.max(-1, keepdims=True))
+    return Lesson(scores.argmax(-1), shares / shares.sum(-1, keepdims=True), rows)
 
 
 def float_scores(fit: Fit, strengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
