@@ -13,7 +13,7 @@ from refmicro.mema.target import Target
 from tests.mema.problems import layouts
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(layouts(), st.sampled_from(Order), *(st.integers(1, 9) for _ in range(3)))
 def test_formula_equals_count(
     case: tuple[Layout, Target], order: Order, m: int, n: int, k: int
