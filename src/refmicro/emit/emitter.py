@@ -156,7 +156,8 @@ def _emit_operators(unit: Unit) -> list[Op]:
     program = unit.program
     clock = lifetimes(program)
     problems: list[str] = []
-    first: UnsupportedError | None = None
+    refused: set[str] = set()
+    hint = ""
     ops: list[Op] = []
     for graph, nodes in enumerate(program.nodes):
         for node in nodes:
@@ -169,15 +170,26 @@ def _emit_operators(unit: Unit) -> list[Op]:
                     op.refuse("there is no C for this operator yet")
                 found(op)
             except UnsupportedError as error:
-                first = first or error
+                refused.add(node.name)
+                hint = error.hint
                 problems += error.problems
             ops.append(op)
     problems += _bad_interfaces(program)
     if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        hint = first.hint if first else "copy them by an operator"
-        raise UnsupportedError(problems[0] + more, hint=hint, problems=tuple(problems))
+        raise UnsupportedError(
+            _summary(problems, refused),
+            hint=hint or "copy such an output by an operator",
+            problems=tuple(problems),
+        )
     return ops
+
+
+def _summary(problems: list[str], refused: set[str]) -> str:
+    """One problem in full, and the names of all operators that have one."""
+    if len(problems) == 1:
+        return problems[0]
+    names = ", ".join(sorted(refused)) or "none"
+    return f"{problems[0]} (and {len(problems) - 1} more; operators: {names})"
 
 
 def _bad_interfaces(program: Program) -> list[str]:

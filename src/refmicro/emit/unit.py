@@ -316,5 +316,5 @@ class Op:
         raise UnsupportedError(
             f"{where}: cannot be emitted as C: {what}",
             hint="run the model with TFLM, or ask `refmicro lint` what to write instead",
-            problems=(f"{where}: {what}",),
+            problems=(f"{where}: cannot be emitted as C: {what}",),
         )
