@@ -214,8 +214,9 @@ def _inputs(result: kws.Result, strategy: Strategy) -> np.ndarray:
     """What clips of the test split are to a model: frames of features, or hops of samples."""
     if not strategy.sound:
         return result.data.features["testing"]
-    sound = result.data.sound["testing"]
-    return sound.reshape(len(sound), -1, result.config.features.hop_samples)
+    features = result.config.features
+    sound = result.data.sound["testing"][:, : features.frames * features.hop_samples]
+    return sound.reshape(len(sound), -1, features.hop_samples)
 
 
 def _stages(result: kws.Result, strategy: Strategy) -> dict[str, Trained]:
