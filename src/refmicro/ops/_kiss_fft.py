@@ -4,7 +4,8 @@ A real FFT of 2n values is a complex FFT of n values, whose results are then sep
 FFT takes out factors 4, 2, 3 and 5, the last of them first; in fixed point every stage first
 divides by its factor so that nothing overflows, and rounds each product.
 
-Values are arrays of shape (B, ...) in pairs: real part, imaginary part.
+Inside, values are arrays of shape (..., rows) in pairs, real part and imaginary part: one step of
+all rows is one loop over memory that lies together.
 Source: `kiss_fft.c`, `_kiss_fft_guts.h` and `tools/kiss_fftr.c` of KISS FFT, with TFLM's
 `third_party/kissfft/kissfft.patch`.
 """
@@ -20,6 +21,9 @@ import numpy as np
 from refmicro.types import Abi, DType, TflmBuild
 
 Pair = tuple[np.ndarray, np.ndarray]
+
+_ROWS = 64
+"""Rows that are transformed together, so that they stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -181,14 +185,14 @@ class RealFft:
         return order
 
     def complex_fft(self, values: Pair) -> Pair:
-        """`kiss_fft` of (B, half) values."""
-        re, im = values[0][:, self.order], values[1][:, self.order]
+        """`kiss_fft` of (half, rows) values."""
+        re, im = values[0][self.order], values[1][self.order]
         inner, outer = 1, self.half
         for factor in reversed(self.factors):
             outer //= factor
-            shape = (len(re), outer, factor, inner)
+            shape = (outer, factor, inner, re.shape[1])
             butterfly = {2: _butterfly2, 3: _butterfly3, 4: _butterfly4, 5: _butterfly5}[factor]
-            legs = [(re.reshape(shape)[:, :, i], im.reshape(shape)[:, :, i]) for i in range(factor)]
+            legs = [(re.reshape(shape)[:, i], im.reshape(shape)[:, i]) for i in range(factor)]
             legs = [self.arithmetic.divided(leg, factor) for leg in legs]
             turned = [
                 self.arithmetic.times(leg, self._twiddle(np.arange(inner) * outer * i))
@@ -197,67 +201,78 @@ class RealFft:
             ]
             out = butterfly(self, legs[0], turned, outer * inner)
             re, im = (
-                self.arithmetic.narrow(np.stack([leg[part] for leg in out], axis=2)).reshape(
-                    len(re), -1
+                self.arithmetic.narrow(np.stack([leg[part] for leg in out], axis=1)).reshape(
+                    self.half, -1
                 )
                 for part in (0, 1)
             )
             inner *= factor
         return re, im
 
-    def _twiddle(self, index: np.ndarray | int) -> Pair:
-        return self.twiddles[0][index], self.twiddles[1][index]
+    def _twiddle(self, index: np.ndarray) -> Pair:
+        return self.twiddles[0][index, None], self.twiddles[1][index, None]
 
     def forward(self, values: np.ndarray) -> np.ndarray:
         """`kiss_fftr`: (B, length) real values to (B, half + 1, 2) complex ones."""
+        out = np.empty((len(values), self.half + 1, 2), values.dtype)
+        for start in range(0, len(values), _ROWS):
+            rows = slice(start, start + _ROWS)
+            out[rows] = self._forward(values[rows].T.astype(self.arithmetic.wide)).T
+        return out
+
+    def _forward(self, wide: np.ndarray) -> np.ndarray:
+        """(length, rows) to (2, half + 1, rows)."""
         math_ = self.arithmetic
-        wide = values.astype(math_.wide)
-        z = self.complex_fft((wide[:, 0::2], wide[:, 1::2]))
-        out = np.zeros((len(values), self.half + 1, 2), math_.wide)
-        first = math_.divided((z[0][:, 0], z[1][:, 0]), 2)
-        out[:, 0, 0] = math_.narrow(first[0] + first[1])
-        out[:, self.half, 0] = math_.narrow(first[0] - first[1])
+        z = self.complex_fft((wide[0::2], wide[1::2]))
+        out = np.zeros((2, self.half + 1, wide.shape[1]), math_.wide)
+        first = math_.divided((z[0][0], z[1][0]), 2)
+        out[0, 0] = math_.narrow(first[0] + first[1])
+        out[0, self.half] = math_.narrow(first[0] - first[1])
         k = np.arange(1, self.half // 2 + 1)
-        low = math_.divided((z[0][:, k], z[1][:, k]), 2)
-        high = (z[0][:, self.half - k], math_.narrow(-z[1][:, self.half - k]))
+        low = math_.divided((z[0][k], z[1][k]), 2)
+        high = (z[0][self.half - k], math_.narrow(-z[1][self.half - k]))
         high = math_.divided(high, 2)
         even, odd = self._separated(low, high)
         # Where both name the middle, C++ writes the second over the first.
-        out[:, k, 0] = math_.halved(even[0] + odd[0])
-        out[:, k, 1] = math_.halved(even[1] + odd[1])
-        out[:, self.half - k, 0] = math_.halved(even[0] - odd[0])
-        out[:, self.half - k, 1] = math_.halved(odd[1] - even[1])
-        return out.astype(values.dtype)
+        out[0, k] = math_.halved(even[0] + odd[0])
+        out[1, k] = math_.halved(even[1] + odd[1])
+        out[0, self.half - k] = math_.halved(even[0] - odd[0])
+        out[1, self.half - k] = math_.halved(odd[1] - even[1])
+        return out
 
     def _separated(self, low: Pair, high: Pair) -> tuple[Pair, Pair]:
         """Sum, and turned difference, of a frequency and its mirror image, both halved before."""
-        turned = self.arithmetic.times(_sub(low, high), self.super_twiddles)
+        turned = self.arithmetic.times(
+            _sub(low, high), tuple(part[:, None] for part in self.super_twiddles)
+        )
         return _add(low, high), tuple(self.arithmetic.narrow(part) for part in turned)
 
     def backward(self, values: np.ndarray) -> np.ndarray:
         """`kiss_fftri`: (B, half + 1, 2) complex values to (B, length) real ones."""
+        out = np.empty((len(values), self.length), values.dtype)
+        for start in range(0, len(values), _ROWS):
+            rows = slice(start, start + _ROWS)
+            wide = values[rows].T.astype(self.arithmetic.wide)
+            re, im = self._backward(wide[0], wide[1])
+            out[rows, 0::2], out[rows, 1::2] = re.T, im.T
+        return out
+
+    def _backward(self, re: np.ndarray, im: np.ndarray) -> Pair:
+        """(half + 1, rows) to the values with even and those with odd places, (half, rows)."""
         math_ = self.arithmetic
-        wide = values.astype(math_.wide)
-        re, im = wide[:, :, 0], wide[:, :, 1]
-        z = np.empty((2, len(values), self.half), math_.wide)
-        z[0][:, 0], z[1][:, 0] = math_.divided(
-            (
-                math_.narrow(re[:, 0] + re[:, self.half]),
-                math_.narrow(re[:, 0] - re[:, self.half]),
-            ),
-            2,
+        z = np.empty((2, self.half, re.shape[1]), math_.wide)
+        z[0][0], z[1][0] = math_.divided(
+            (math_.narrow(re[0] + re[self.half]), math_.narrow(re[0] - re[self.half])), 2
         )
         k = np.arange(1, self.half // 2 + 1)
-        low = math_.divided((re[:, k], im[:, k]), 2)
-        high = (re[:, self.half - k], math_.narrow(-im[:, self.half - k]))
+        low = math_.divided((re[k], im[k]), 2)
+        high = (re[self.half - k], math_.narrow(-im[self.half - k]))
         high = math_.divided(high, 2)
         even, odd = self._separated(low, high)
-        z[0][:, k], z[1][:, k] = (math_.narrow(part) for part in _add(even, odd))
+        z[0][k], z[1][k] = (math_.narrow(part) for part in _add(even, odd))
         mirrored = tuple(math_.narrow(part) for part in _sub(even, odd))
-        z[0][:, self.half - k], z[1][:, self.half - k] = mirrored[0], math_.narrow(-mirrored[1])
-        out = np.empty((len(values), self.length), values.dtype)
-        out[:, 0::2], out[:, 1::2] = self.complex_fft((z[0], z[1]))
-        return out
+        z[0][self.half - k], z[1][self.half - k] = mirrored[0], math_.narrow(-mirrored[1])
+        return self.complex_fft((z[0], z[1]))
 
 
 def _add(a: Pair, b: Pair) -> Pair:
