@@ -560,8 +560,13 @@ class BridgeResolver : public MicroOpResolver {
     auto added = custom_.emplace(name, copy).first;
     added->second.custom_name = added->first.c_str();
   }
+  // A registration without a name takes the place of the built-in operator that it says.
+  void Replace(const TFLMRegistration* registration) {
+    replaced_[registration->builtin_code] = *registration;
+  }
   const TFLMRegistration* FindOp(BuiltinOperator op) const override {
-    return Traced(WheelResolver().FindOp(op));
+    const auto found = replaced_.find(op);
+    return Traced(found != replaced_.end() ? &found->second : WheelResolver().FindOp(op));
   }
   const TFLMRegistration* FindOp(const char* op) const override {
     const auto found = custom_.find(op);
@@ -591,6 +596,7 @@ class BridgeResolver : public MicroOpResolver {
   Tracer* const tracer_;
   const bool trace_;
   std::map<std::string, TFLMRegistration> custom_;
+  std::map<int32_t, TFLMRegistration> replaced_;
   mutable int32_t next_subgraph_ = 0;
   mutable uint32_t next_operator_ = 0;
 };
@@ -644,7 +650,11 @@ int32_t LoadCustomOps(const rm_options& options, rm_oracle* oracle) {
     if (registration == nullptr) {
       return Usage(oracle, std::string(op.symbol) + " returned no registration");
     }
-    oracle->resolver->AddCustom(op.name, registration);
+    if (*op.name == '\0') {
+      oracle->resolver->Replace(registration);
+    } else {
+      oracle->resolver->AddCustom(op.name, registration);
+    }
   }
   return RM_OK;
 }

@@ -41,7 +41,8 @@ enum rm_category {
 };
 
 // An operator that PythonOpsResolver does not know. `symbol` names a C function without arguments
-// in the shared library at path `library`; it returns a pointer to a TFLMRegistration.
+// in the shared library at path `library`; it returns a pointer to a TFLMRegistration. With an empty
+// name it replaces the built-in operator whose code the registration has.
 typedef struct rm_custom_op {
   const char* name;
   const char* library;

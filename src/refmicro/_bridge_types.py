@@ -51,7 +51,8 @@ class CustomOp:
     """An operator of ours for TFLM's resolver.
 
     Attributes:
-        name: the custom code in the model.
+        name: the custom code in the model; empty for one that replaces the built-in operator whose
+            code the registration has.
         library: path of a shared library.
         symbol: a C function in it, without arguments, that returns a `TFLMRegistration*`.
     """
