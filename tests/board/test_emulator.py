@@ -15,7 +15,7 @@ import pytest
 from refmicro._bridge_build import child_environment
 from refmicro.board import build, counting, emulated, emulator, session
 from refmicro.board.elf import read_elf
-from refmicro.board.protocol import BoardError
+from refmicro.board.protocol import BoardError, Client
 from refmicro.errors import EnvironmentMissingError, UsageError
 
 from .conftest import fake_model, fake_vectors
@@ -198,6 +198,16 @@ def test_a_stack_that_overflows_faults(m4, tmp_path):
     result = emulator.run(compiled(tmp_path, m4, text, stack_bytes=2048), m4, timeout_s=20)
     assert result.exit_code == 70
     assert result.stdout == "fault: exception 3\n"
+
+
+def test_a_models_stack_that_is_too_small_is_told(m4, tmp_path):
+    built = build.build_runner(fake_model(), m4, tmp_path, stack_bytes=256)
+    with (
+        pytest.raises(BoardError, match="has ended: status 70: fault: exception 3") as error,
+        emulator.connected(built.elf, m4, limit_s=60) as running,
+    ):
+        Client(running.link, 1).command("infer 1")
+    assert "--stack" in error.value.hint
 
 
 def test_a_fault_is_told(m4, tmp_path):
