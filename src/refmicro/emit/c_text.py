@@ -120,6 +120,28 @@ def wrapped(items: list[str]) -> str:
     return "\n".join([*lines, line])
 
 
+def fitted(text: str) -> str:
+    """C code with long lines broken where that changes nothing; strings and `#` lines stay."""
+    return "\n".join(part for line in text.split("\n") for part in _broken(line))
+
+
+def _broken(line: str) -> list[str]:
+    indent = len(line) - len(line.lstrip())
+    parts = []
+    while len(line) > LINE_CHARACTERS and not (set('"#') & set(line) or "/*" in line):
+        places = [match.end() for match in _BREAKS.finditer(line, indent, LINE_CHARACTERS + 1)]
+        if not places:
+            break
+        parts.append(line[: places[-1]].rstrip())
+        line = " " * (indent + 4) + line[places[-1] :].lstrip()
+        indent = len(line) - len(line.lstrip()) - 4
+    return [*parts, line]
+
+
+_BREAKS = re.compile(r", | = | (?=[-+*/?:&|<>] )|\((?=\()")
+"""Behind a comma or an assignment, before an operator, between brackets."""
+
+
 def comment(text: str) -> str:
     """Text that ends no comment and is printable ASCII."""
     text = text.replace("*/", "* /").replace("/*", "/ *")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from refmicro.emit.unit import Op, Place, ScratchPlace, StatePlace, TensorPlace, Unit
+from refmicro.emit.unit import Op, Place, TensorPlace, Unit
 from refmicro.memory.lifetimes import Lifetimes, lifetimes
 from refmicro.memory.verifier import Placement, find_conflicts
 from refmicro.program import Program, is_computed
@@ -35,6 +35,7 @@ class Plan:
         state_bytes, head_bytes: both parts of the arena.
         lower_bound_bytes: no packing of the head is smaller.
         shared: tensors that lie over another one that their operator reads.
+        alignment: of the arena itself.
     """
 
     offsets: dict[Place, int]
@@ -42,6 +43,7 @@ class Plan:
     head_bytes: int
     lower_bound_bytes: int
     shared: int
+    alignment: int
 
     @property
     def arena_bytes(self) -> int:
@@ -74,7 +76,7 @@ def plan_arena(unit: Unit, ops: list[Op]) -> Plan:
     for place, root in home.items():
         offsets[place] = state_bytes + found[root]
     bound = max(live_bound(items), packing.lower_bound_bytes) if items else 0
-    return Plan(offsets, state_bytes, packing.height_bytes, bound, shared)
+    return Plan(offsets, state_bytes, packing.height_bytes, bound, shared, _alignment(unit))
 
 
 def _aligned(nbytes: int, alignment: int = ALIGNMENT_BYTES) -> int:
@@ -98,21 +100,22 @@ def _state(unit: Unit) -> tuple[dict[Place, int], int]:
     for alignment, nbytes, place in sorted(wanted, key=lambda item: -item[0]):
         offsets[place] = end = _aligned(end, alignment)
         end += _aligned(nbytes)
-    return offsets, _aligned(end, WIDE_ALIGNMENT_BYTES if _has_wide(unit) else ALIGNMENT_BYTES)
+    return offsets, _aligned(end, _alignment(unit))
 
 
-def _has_wide(unit: Unit) -> bool:
-    """Whether some tensor holds 64-bit values."""
-    return any(
-        tensor.dtype.itemsize_bytes == 8 and is_computed(tensor)
+def _alignment(unit: Unit) -> int:
+    """Of every buffer: that of 64-bit values where some tensor holds them."""
+    wide = any(
+        tensor.dtype.itemsize_bytes == 8 and not tensor.is_constant
         for graph in unit.program.model.subgraphs
         for tensor in graph.tensors
     )
+    return WIDE_ALIGNMENT_BYTES if wide else ALIGNMENT_BYTES
 
 
 def _buffers(unit: Unit, clock: Lifetimes) -> dict[Place, _Buffer]:
     """Every tensor that is computed and used, and all scratch memory."""
-    alignment = WIDE_ALIGNMENT_BYTES if _has_wide(unit) else ALIGNMENT_BYTES
+    alignment = _alignment(unit)
     found: dict[Place, _Buffer] = {}
     for graph, subgraph in enumerate(unit.program.model.subgraphs):
         for index, tensor in enumerate(subgraph.tensors):
@@ -169,13 +172,3 @@ def _verify(buffers: dict[Place, _Buffer], offsets: dict[Place, int], head_bytes
     ]
     conflicts = find_conflicts(placements, head_bytes * 4)
     assert not conflicts, conflicts[0]
-
-
-def scratch_places(unit: Unit) -> list[ScratchPlace]:
-    """All scratch memory, in order."""
-    return list(unit.scratch)
-
-
-def state_places(unit: Unit) -> list[StatePlace]:
-    """All memory that operators and resource variables keep, in order."""
-    return list(unit.states)

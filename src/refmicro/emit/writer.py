@@ -7,7 +7,7 @@ import re
 from refmicro.emit import c_text
 from refmicro.emit.c_text import comment, integer
 from refmicro.emit.helpers import needed
-from refmicro.emit.plan import Plan
+from refmicro.emit.plan import WIDE_ALIGNMENT_BYTES, Plan
 from refmicro.emit.unit import Op, Place, Statement, StatePlace, TensorPlace, Unit
 from refmicro.mema.kernel import header as mema_header
 from refmicro.types import DType, Tensor
@@ -104,7 +104,7 @@ def _uses_mema(unit: Unit) -> bool:
 
 def _data(unit: Unit, name: str) -> str:
     mema = '#include "mema.h"\n' if _uses_mema(unit) else ""
-    arrays = "\n".join(unit.constants.values())
+    arrays = c_text.fitted("\n".join(unit.constants.values()))
     total = sum(unit.constant_bytes.values())
     upper = name.upper()
     return f"""\
@@ -126,10 +126,11 @@ def _data(unit: Unit, name: str) -> str:
 def _source(unit: Unit, ops: list[Op], plan: Plan, name: str) -> str:
     upper = name.upper()
     floats = "#include <float.h>\n#include <math.h>\n" if _uses_math(unit) else ""
-    functions = "\n".join(unit.functions.values())
-    graphs, reset = _graphs(unit, ops, plan, upper), _reset(unit, plan, name)
+    functions = c_text.fitted("\n".join(unit.functions.values()))
+    graphs = c_text.fitted(_graphs(unit, ops, plan, upper))
+    reset = _reset(unit, plan, name)
     helpers = needed("\n".join([functions, graphs, reset]))
-    word = "int64_t" if any(offset % 8 == 0 for offset in plan.offsets.values()) else "int32_t"
+    word = "int64_t" if plan.alignment == WIDE_ALIGNMENT_BYTES else "int32_t"
     return f"""\
 /* The operators of {name}. Made by refmicro. Do not edit. */
 
@@ -218,11 +219,8 @@ def _invoked(op: Op, plan: Plan, upper: str, number: int) -> list[str]:
 
 
 def resolved(statement: Statement, plan: Plan) -> str:
-    """The statement's text with addresses, broken where it is too long."""
-    text = statement.text.format(*(address(place, plan) for place in statement.places))
-    if "\n" in text or len(text) <= c_text.LINE_CHARACTERS - 4:
-        return text
-    return text.replace("(", "(\n    ", 1)
+    """The statement's text with addresses."""
+    return statement.text.format(*(address(place, plan) for place in statement.places))
 
 
 def address(place: Place, plan: Plan) -> str:
