@@ -200,6 +200,16 @@ def test_the_command_reports_and_keeps_its_stages(
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
+def test_widths_without_an_integer_model_are_refused_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    homes = simulate_homes(tmp_path, SMALL)
+    arguments = ["--data", str(homes), "--output", str(tmp_path / "o"), "--models", "mdcsa-12-1"]
+    assert main(["train", "localisation", *arguments]) == 3
+    assert "power of 2" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["--homes", "E"], ["--seeds", "0"], ["--epochs", "0"], ["--data", "nowhere"]],

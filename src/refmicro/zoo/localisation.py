@@ -38,6 +38,8 @@ from refmicro.zoo.localisation_training import (
     initial_fit,
     lesson_of,
 )
+from refmicro.zoo.mdcsa import MdcsaConfig
+from refmicro.zoo.mdcsa_integer import require_width
 from refmicro.zoo.rssi_data import Scaler, Site, Windows, windows
 from refmicro.zoo.rssi_home import read_home
 from refmicro.zoo.rssi_uji import read_uji
@@ -188,13 +190,18 @@ def build(config: RunConfig, *, folder: Path | None = None, say: Say, progress: 
         say, progress: told about each home, model and epoch.
 
     Raises:
-        UsageError: what the loaders refuse.
+        UsageError: what the loaders and `model_config` refuse.
+        UnsupportedError: a width that has no integer model.
         EnvironmentMissingError: no TensorFlow.
     """
     folder = folder or default_folder(config)
     result = Result(config, folder, {}, {}, {})
     for home in config.homes:
         prepared = prepare(load_site(config, home))
+        for name in config.models:
+            asked = model_config(name, prepared.site)
+            if isinstance(asked, MdcsaConfig):
+                require_width(asked.hidden)
         result.prepared[home] = prepared
         for line in prepared.site.faults.lines():
             say(f"  {line}")

@@ -65,18 +65,26 @@ def mdcsa_model(
     Raises:
         UnsupportedError: if the layer norm of this width is not exact here.
     """
-    h = config.hidden
-    if h > MAX_CENTRED or h & (h - 1):
-        raise UnsupportedError(
-            f"the integer transformer needs a width that is a power of 2, at most {MAX_CENTRED}: "
-            f"{h}",
-            hint="such a model can be a teacher, choose --hidden of the student",
-        )
+    require_width(config.hidden)
     writer = _Writer(Builder(), config, parameters, grids, bits)
     frame, logits = writer.write()
     options = StreamingOptions(in_place=False, names=names)
     model = finish_model(writer.build, frame, logits, options, "refmicro localisation")
     return planned(model)
+
+
+def require_width(hidden: int) -> None:
+    """Refuse widths at which the layer norm is not exact.
+
+    Raises:
+        UnsupportedError: if this is one.
+    """
+    if hidden > MAX_CENTRED or hidden & (hidden - 1):
+        raise UnsupportedError(
+            f"the integer transformer needs a width that is a power of 2, at most {MAX_CENTRED}: "
+            f"{hidden}",
+            hint="such a model can be a teacher: --teacher",
+        )
 
 
 def planned(model: Model) -> Model:
