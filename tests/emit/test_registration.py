@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from refmicro.bridge import Oracle, OracleRefusal
+from refmicro.cli.main import main
 from refmicro.emit.registration import digest, oracle_ops, registrations
 from refmicro.errors import UnsupportedError
 from refmicro.model.graph import Model
@@ -130,6 +132,19 @@ def test_digest_is_fnv_1a() -> None:
     assert digest(b"") == 0x811C9DC5
     assert digest(b"a") == 0xE40C292C
     assert digest(b"foobar") == 0xBF9CF968
+
+
+@pytest.mark.oracle
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["emit", str(KWS), "-o", str(tmp_path), "--registrations", "--count", "2"]
+    assert main([*command, "--name", "spotter", "--json"]) == 0
+    text, err = capsys.readouterr()
+    report = json.loads(text)
+    assert err == ""
+    assert report["proof"]["proven"]
+    assert len(report["replaced"]) == 6
+    written = (tmp_path / "spotter_tflm_kernels.cc").read_text()
+    assert written == registrations(read_model(KWS), "cortex-m4").text
 
 
 @needs_cross

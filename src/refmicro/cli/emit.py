@@ -43,6 +43,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--as-is", action="store_true", help="emit the operators as they stand, fuse nothing first"
     )
     parser.add_argument(
+        "--registrations",
+        action="store_true",
+        help="write C++ that replaces TFLM's FULLY_CONNECTED and CONV_2D, and nothing else",
+    )
+    parser.add_argument(
         "--no-proof", action="store_true", help="do not compile and compare before writing"
     )
     parser.add_argument(
@@ -69,6 +74,10 @@ def run(args: argparse.Namespace) -> int:
         )
     source = read_model(args.model)
     name = args.name or identifier(_stem(args.model))
+    if args.registrations:
+        from refmicro.cli._registrations import write_registrations
+
+        return write_registrations(args, source, name)
     with progress_bar("emit") as advance:
         advance("emitting", 0, 1)
         emitted = emit(source, args.target, name=name, as_it_is=args.as_is)

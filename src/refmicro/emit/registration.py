@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from refmicro import _bridge_build
-from refmicro.bridge import CustomOp
+from refmicro.bridge import CustomOp, oracle_run
 from refmicro.emit.ops._mema import kernel_of, product_of
 from refmicro.emit.ops.conv_2d import convolution_of
-from refmicro.errors import EnvironmentMissingError, UnsupportedError
+from refmicro.errors import DifferenceError, EnvironmentMissingError, UnsupportedError
 from refmicro.mema.kernel import Kernel, PackedArrays, header
 from refmicro.mema.kernels.text import indent
 from refmicro.mema.target import find_target
@@ -27,6 +27,7 @@ from refmicro.model.graph import Model
 from refmicro.ops._product import Product
 from refmicro.program import PreparedNode, prepare_model
 from refmicro.types import DType, TflmBuild
+from refmicro.vectors import random_inputs
 
 SOURCE = Path(__file__).with_name("tflm_kernels.cc")
 
@@ -179,6 +180,36 @@ def _row(row: _Replacement) -> str:
     numbers = ", ".join(f"{value}" if i < 2 else f"{value}u" for i, value in enumerate(row.key))
     place = f"subgraph {row.node.subgraph}, operator {row.node.index}"
     return f"    {{{numbers}, {row.kernel.name}_run}},  // {place}"
+
+
+def prove_registrations(model: Model, *, count: int = 16, seed: int = 0) -> None:
+    """Run the model in TFLM with its own kernels, and with those for the host in their place.
+
+    Args:
+        model: as it was read from a file.
+        count: invocations; state goes on from one to the next.
+        seed: of the inputs.
+
+    Raises:
+        EnvironmentMissingError: if the wheel or a C++ compiler is missing.
+        DifferenceError: if an output differs, or TFLM refuses the registrations.
+        UnsupportedError: if TFLM refuses the model.
+    """
+    graph = model.subgraphs[0]
+    arrays = random_inputs([graph.tensors[i] for i in graph.inputs], count, seed)
+    steps = [[array[step] for array in arrays] for step in range(count)]
+    own = oracle_run(model.source, steps)
+    if own.refused is not None:
+        raise UnsupportedError(f"TFLM refuses this model: {own.refused}")
+    mine = oracle_run(model.source, steps, custom_ops=oracle_ops(registrations(model, "host").text))
+    if mine.refused is not None:
+        raise DifferenceError(f"TFLM refuses the kernels of this model: {mine.refused}")
+    for step, (want, got) in enumerate(zip(own.outputs, mine.outputs, strict=True)):
+        if any(a.tobytes() != b.tobytes() for a, b in zip(want, got, strict=True)):
+            raise DifferenceError(
+                f"the kernels must give TFLM's bytes: invocation {step} differs",
+                hint="nothing was written; report the model, this is a fault of a kernel",
+            )
 
 
 def oracle_ops(text: str) -> tuple[CustomOp, ...]:
