@@ -80,6 +80,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="train no model on TFLM's signal operators for the report",
     )
+    result.add_argument(
+        "--front-end-qat-epochs",
+        type=int,
+        metavar="N",
+        help="of that model (default: as --qat-epochs)",
+    )
     result.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.set_defaults(run=run)
 
@@ -139,10 +145,13 @@ def _sound(args: argparse.Namespace, result: Result, told: dict[str, Any]) -> Re
     if config.features.is_integer or args.without_front_end:
         return result if config.features.is_integer else None
     features = dataclasses.replace(config.features, kind="tflm")
+    given = args.front_end_qat_epochs
+    epochs = config.qat_epochs if given is None else given
     told["say"]("the same with the features of TFLM's signal operators")
     config = dataclasses.replace(
         config,
         features=features,
+        qat_epochs=epochs,
         model=dataclasses.replace(config.model, frames=features.frames),
     )
     folder = result.folder / "tflm"
