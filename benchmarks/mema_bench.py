@@ -30,7 +30,9 @@ from refmicro.board.emulated import firmware_folder
 from refmicro.board.emulator import run
 from refmicro.fixedpoint import multiply_array
 from refmicro.mema.kernel import Kernel, Requantization, generate, header
+from refmicro.mema.layout import layout
 from refmicro.mema.problem import Matmul
+from refmicro.mema.schedule import best
 from refmicro.mema.target import find_target
 from refmicro.model.reader import read_model
 
@@ -41,9 +43,6 @@ FRAMES = ((128, 64, 2), (128, 64, 3), (128, 64, 4), (64, 128, 2), (64, 128, 4))
 """Projections of a Mamba layer over 2 to 4 frames: one pass over the filter serves all."""
 
 FILTER_AT, INPUT_AT, OUTPUT_AT, END = 0x21000000, 0x21800000, 0x21C00000, 0x22000000
-REGISTERS = 14 + 32
-"""Of a Cortex-M4F: no product has more sums at once."""
-
 Shape = tuple[int, int, int]
 
 
@@ -220,23 +219,18 @@ def measure(cases: list[Case], text: list[str], memory: Memory, values: np.ndarr
             want = case.kernel.counts
             row |= {"predicted_loads": want.loads, "predicted_stores": want.stores}
             row |= {"predicted_instructions": want.instructions}
+            row |= {"floor": floor(case.shape, row["bits"], scaled=case.kind == "conv")}
             got = (counts.instructions, counts.all_loads, counts.all_stores)
             assert got == (want.instructions, want.loads, want.stores), f"{case.name}: {got}"
         rows.append(row)
     return rows
 
 
-def floor(shape: Shape, bits: int) -> int:
-    """Accesses below which no kernel with `REGISTERS` registers gets that keeps sums in them.
-
-    A tile of m channels and n rows loads K/4 words of each filter row and K/v of each input row,
-    and m n <= R sums: at least 2 MN sqrt(K/4 * K/v / R) in all, each operand at least once, every
-    bias once, and the outputs leave in words.
-    """
-    m, k, n = shape
-    filters, inputs = math.ceil(k / 4), math.ceil(k * bits / 32)
-    loads = max(2 * m * n * math.sqrt(filters * inputs / REGISTERS), m * filters + n * inputs)
-    return math.ceil(loads) + m + math.ceil(m * n * bits / 32)
+def floor(shape: Shape, bits: int, *, scaled: bool) -> int:
+    """Accesses below which no tile of the target's registers gets; `docs/mema.md` derives it."""
+    target = find_target("cortex-m4")
+    used = layout(Matmul(*shape, bits), target, bias=True, scaled=scaled)
+    return best(target, used).floor
 
 
 def summarize(rows: list[dict], baseline: dict) -> list[dict]:
@@ -245,10 +239,7 @@ def summarize(rows: list[dict], baseline: dict) -> list[dict]:
     table: dict[tuple, dict] = {}
     for row in rows:
         key = (row["bits"], *row["shape"])
-        entry = table.setdefault(
-            key,
-            {"bits": row["bits"], "shape": row["shape"], "floor": floor(row["shape"], row["bits"])},
-        )
+        entry = table.setdefault(key, {"bits": row["bits"], "shape": row["shape"]})
         entry[row["kind"]] = {
             key: value for key, value in row.items() if key not in ("bits", "shape", "kind")
         } | {"accesses": row["loads"] + row["stores"]}

@@ -16,18 +16,16 @@ predicts, stack included; the command writes nothing else.
 Shapes are (M channels, K depth, N rows). Accesses are loads plus stores, a word, half or byte each.
 *MEMA* is `refmicro.mema.kernels.smlad`; *plain C* three loops, *2x2* two channels and two rows with
 SMLAD (`firmware/apps/mema_bench`), both per-channel and compiled with -O2, what the compiler spills
-included. *CMSIS-NN* is one Invoke
-of TFLM with CMSIS-NN, its interpreter included: `benchmarks/cmsis_nn_m4.json`. Ratios are theirs
-over MEMA's, so more is better. Rows of int8 values whose length is no multiple of 4 are read in
-words from any address, by CMSIS-NN as by these kernels; the emulator counts such a load once, a bus
-may need two turns.
+included. *CMSIS-NN* is one Invoke of TFLM with CMSIS-NN, its interpreter included:
+`benchmarks/cmsis_nn_m4.json`. Ratios are theirs over MEMA's, so more is better. Rows of int8 values
+whose length is no multiple of 4 are read in words from any address, by CMSIS-NN as by these
+kernels; the emulator counts such a load once, a bus may need two turns.
 
-The *floor* is what no kernel gets under that keeps its sums in the 14 + 32 registers of the core
-and its floating-point unit: 2 M N sqrt(F X / 46) loads for F words of a filter row and X of an
-input row, or each operand once, plus biases and outputs in words. The kernels hold 16 sums: of 14
-core registers 8 are sums and 6 unpack a step of two rows, and of 32 floating-point registers 8 are
-the idle sums, 8 filter words, 4 row pointers and up to 9 the other pointers and counters. A third
-pair of rows would need 8 more sums and does not fit.
+The *floor* is that of the register inequality (`docs/mema.md`): no tile, whole or fractional, loads
+less with the 14 registers of the core and the 32 of its floating-point unit. A tile of 4 channels
+and 4 rows fills them: 8 sums at work, 6 core registers that unpack a step of two rows, 8 idle sums,
+8 filter words, 4 row pointers and up to 9 other pointers and counters. A third pair of rows would
+need 8 more for sums.
 
 """
 
@@ -83,7 +81,7 @@ def _against(rows: Rows, kind: str) -> str:
     columns: list[tuple[str, Callable[[dict], str]]] = [
         ("MEMA accesses", lambda row: f"{row[kind]['accesses']:,}"),
         ("per MAC", lambda row: f"{row[kind]['accesses'] / _macs(row):.3f}"),
-        ("floor", lambda row: f"{row['floor']:,}"),
+        ("floor", lambda row: f"{row[kind]['floor']:,}"),
         ("CMSIS-NN", lambda row: f"{row['cmsis_nn'][f'{kind}_accesses']:,}"),
         ("ratio", lambda row: f"**{_ratio(row, kind, 'accesses'):.2f}**"),
         ("MEMA instructions", lambda row: f"{row[kind]['instructions']:,}"),
@@ -97,7 +95,7 @@ def _against(rows: Rows, kind: str) -> str:
 def _among(rows: Rows) -> str:
     columns: list[tuple[str, Callable[[dict], str]]] = [
         ("MEMA accesses", lambda row: f"{row['conv']['accesses']:,}"),
-        ("floor", lambda row: f"{row['floor']:,}"),
+        ("floor", lambda row: f"{row['conv']['floor']:,}"),
         ("2x2", lambda row: f"{row['two_by_two']['accesses']:,}"),
         ("plain C", lambda row: f"{row['plain']['accesses']:,}"),
         ("2x2 / MEMA", lambda row: f"{_times(row, 'two_by_two', 'accesses'):.2f}"),
@@ -170,7 +168,7 @@ def picture(table: Rows) -> bytes:
             each = [value / _macs(row) for value, row in zip(values, rows, strict=True)]
             axis.bar(places, each, 0.17, label=name)
         if what == "accesses":
-            floors = [row["floor"] / _macs(row) for row in rows]
+            floors = [row["conv"]["floor"] / _macs(row) for row in rows]
             axis.scatter(range(len(rows)), floors, marker="_", color="black", label="floor")
         axis.set_ylabel(f"{what} for each product")
         axis.grid(axis="y", alpha=0.3)
