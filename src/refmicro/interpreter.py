@@ -332,7 +332,8 @@ def _fit(values: np.ndarray, details: TensorDetails, index: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _GraphPlan:
-    """What running one subgraph needs: constants, and which values die after which operator."""
+    """What running one subgraph needs: constants, which values die after which operator, and type
+    and shape of what each operator writes."""
 
     nodes: tuple[PreparedNode, ...]
     tensors: tuple[Tensor, ...]
@@ -342,6 +343,7 @@ class _GraphPlan:
     variables: frozenset[int]
     variable_inputs: tuple[int, ...]
     dead_after: tuple[tuple[int, ...], ...]
+    expected: tuple[tuple[tuple[np.dtype, tuple[int, ...]], ...], ...]
     peak_bytes: int
 
     @staticmethod
@@ -375,6 +377,10 @@ class _GraphPlan:
             variables,
             tuple(i for i in graph.inputs if i in variables),
             tuple(tuple(items) for items in dead),
+            tuple(
+                tuple((t.dtype.numpy, t.shape) for t in node.node.outputs)
+                for node in program.nodes[index]
+            ),
             peak,
         )
 
@@ -447,10 +453,10 @@ class _Run:
         context = _Context(self, index, graph, values, batch, rows)
         for tensor in graph.variable_inputs:
             context.store(tensor, values[tensor])
-        for node, dead in zip(graph.nodes, graph.dead_after, strict=True):
+        for node, dead, expected in zip(graph.nodes, graph.dead_after, graph.expected, strict=True):
             context.node = node.operator
             context.step = node.index
-            context.tensors_out = node.node.outputs
+            context.expected = expected
             context.written = {}
             node.spec.eval(context, node.data)
             if self.trace is not None:
@@ -465,13 +471,13 @@ class _Context:
 
     __slots__ = (
         "batch",
+        "expected",
         "graph",
         "index",
         "node",
         "rows",
         "run",
         "step",
-        "tensors_out",
         "values",
         "written",
     )
@@ -493,7 +499,7 @@ class _Context:
         self.rows = rows
         self.node: Any = None
         self.step = 0
-        self.tensors_out: tuple[Tensor, ...] = ()
+        self.expected: tuple[tuple[np.dtype, tuple[int, ...]], ...] = ()
         self.written: dict[int, np.ndarray] = {}
 
     def value(self, tensor: int) -> np.ndarray:
@@ -544,9 +550,9 @@ class _Context:
         return self.value(inputs[index])
 
     def set_output(self, index: int, values: np.ndarray) -> None:
-        tensor = self.tensors_out[index]
-        assert values.dtype == tensor.dtype.numpy, (values.dtype, tensor.dtype)
-        assert values.shape[1:] == tensor.shape, (values.shape, tensor.shape)
+        dtype, shape = self.expected[index]
+        assert values.dtype == dtype, (values.dtype, dtype)
+        assert values.shape[1:] == shape, (values.shape, shape)
         self.store(self.node.outputs[index], values)
 
     def set_input(self, index: int, values: np.ndarray) -> None:

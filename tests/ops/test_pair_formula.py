@@ -16,7 +16,10 @@ POINTS = st.integers(-128, 127)
 
 def operator(kernel, arguments, formula, a=(65536,), b=(65536,)):
     shapes = Shapes(a, b, np.broadcast_shapes(a, b), np.broadcast_shapes(a, b))
-    return Pairwise(shapes, kernel, arguments, np.dtype(np.int8), formula)
+    compute = Pairwise(shapes, kernel, arguments, np.dtype(np.int8), formula)
+    # As after many elements, from where on the formula is worth its proof.
+    compute.done[0] = 1 << 20
+    return compute
 
 
 def mul(real, a_offset, b_offset, output_offset, *shapes):

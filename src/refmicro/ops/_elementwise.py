@@ -9,7 +9,6 @@ Source of the broadcasting rules: `BroadcastBinaryOpSimple` in
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,6 +28,9 @@ MAX_RANK = 6
 """TFLM's `RuntimeShape` holds six dimensions and does not check."""
 
 _PAIRS = 1 << 16
+
+_WORTH_A_PROOF = 8 * _PAIRS
+"""Elements from which on a formula is looked for that equals the table."""
 
 
 # Checks
@@ -169,7 +171,6 @@ def _extended(shape: tuple[int, ...], count: int) -> tuple[int, ...]:
     return (1,) * (count - len(shape)) + shape
 
 
-@functools.lru_cache(maxsize=4096)
 def _loops(shapes: Shapes, a_rows: int, b_rows: int) -> np.ndarray | None:
     """Three nested loops, outer first: [extents, strides of a, strides of b], None if they need
     more. Neighbouring dimensions that both inputs walk through evenly are one loop."""
@@ -324,6 +325,7 @@ class Pairwise:
         result: type of the output.
         formula: what may replace the table of an int8 output.
         done: how many elements were computed so far.
+        known_loops: loops by numbers of rows.
     """
 
     shapes: Shapes
@@ -332,6 +334,9 @@ class Pairwise:
     result: np.dtype
     formula: Formula | None = None
     done: list[int] = field(default_factory=lambda: [0], compare=False, repr=False)
+    known_loops: dict[tuple[int, int], np.ndarray | None] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @cached_property
     def table(self) -> np.ndarray:
@@ -342,7 +347,7 @@ class Pairwise:
         return _bits(out)
 
     @cached_property
-    def constants(self) -> tuple | None:
+    def constants(self) -> np.ndarray | None:
         """With what the formula gives the table's results, None where it does not."""
         if self.formula is None or self.result != np.int8:
             return None
@@ -353,20 +358,26 @@ class Pairwise:
         shapes = self.shapes
         out = np.empty((max(a.shape[0], b.shape[0]), *shapes.output), self.result)
         flat = out.reshape(-1)
-        self.done[0] += out.size
+        self.done[0] += flat.size
         if a.dtype != np.int8 or self.done[0] < _PAIRS:
             self.kernel(*shapes.flat(a, b), *self.arguments, flat)
             return out
-        loops = _loops(shapes, a.shape[0], b.shape[0])
+        loops = self._loops(a.shape[0], b.shape[0])
         if loops is None:
             a, b = shapes.flat(a, b)
             loops = np.array([[1, 1, out.size], [0, 0, 1], [0, 0, 1]])
-        a, b = (np.ascontiguousarray(x).reshape(-1) for x in (a, b))
-        if self.constants is not None:
-            self.formula.kernel(a, b, loops, *self.constants, flat)
+        a, b = a.reshape(-1), b.reshape(-1)
+        if self.done[0] >= _WORTH_A_PROOF and self.constants is not None:
+            self.formula.kernel(a, b, loops, self.constants, flat)
         else:
             _lookup_pairs(_bits(a), _bits(b), self.table, loops, _bits(flat))
         return out
+
+    def _loops(self, a_rows: int, b_rows: int) -> np.ndarray | None:
+        known = self.known_loops
+        if (a_rows, b_rows) not in known:
+            known[a_rows, b_rows] = _loops(self.shapes, a_rows, b_rows)
+        return known[a_rows, b_rows]
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ from refmicro._jit import Kernel, jit
 BASE = -128
 """The lowest int8: results are counted from it."""
 
-_NUDGES = (0, 1, -1, 2, -2, 3, -3)
+_NUDGES = (0, 1, -1, 2, -2)
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Formula:
     low: int
     high: int
 
-    def constants(self) -> Iterator[tuple]:
-        """Arguments of the kernel to try, the fastest type first."""
+    def constants(self) -> Iterator[np.ndarray]:
+        """What to try as the kernel's constants, the fastest type first."""
         single = np.finfo(np.float32).eps
         for nudge in _NUDGES:
             for tie in _NUDGES:
@@ -57,11 +57,13 @@ class Formula:
                 yield self._typed(np.float32, factors, max(self.half, 2.0**-16), tie * 2.0**-16)
         yield self._typed(np.float64, (1.0, 1.0), self.half, 0.0)
 
-    def _typed(self, dtype: type, nudges: tuple[float, float], half: float, tie: float) -> tuple:
+    def _typed(
+        self, dtype: type, nudges: tuple[float, float], half: float, tie: float
+    ) -> np.ndarray:
         factors = (factor * nudge for factor, nudge in zip(self.factors, nudges, strict=True))
         center = self.output_offset - BASE + 0.5 + tie
         values = (*self.offsets, *factors, half, center, self.low - BASE, self.high - BASE)
-        return tuple(dtype(value) for value in values)
+        return np.array(values, dtype)
 
 
 def real_factor(multiplier: int, shift: int) -> float:
@@ -69,8 +71,8 @@ def real_factor(multiplier: int, shift: int) -> float:
     return math.ldexp(multiplier, shift - 31)
 
 
-def proven_constants(formula: Formula, table: np.ndarray) -> tuple | None:
-    """Arguments with which `formula.kernel` gives `table` on all pairs, None where none are found.
+def proven_constants(formula: Formula, table: np.ndarray) -> np.ndarray | None:
+    """Constants with which `formula.kernel` gives `table` on all pairs, None where none are found.
 
     Args:
         formula: what to prove.
@@ -81,7 +83,7 @@ def proven_constants(formula: Formula, table: np.ndarray) -> tuple | None:
     loops = np.array([[1, 1, table.size], [0, 0, 1], [0, 0, 1]])
     out = np.empty(table.size, np.int8)
     for constants in formula.constants():
-        formula.kernel(a, b, loops, *constants, out)
+        formula.kernel(a, b, loops, constants, out)
         if np.array_equal(out, table):
             return constants
     return None
@@ -94,8 +96,10 @@ def _result(value, half, center, low, high):
 
 
 @jit
-def product(a, b, loops, a_offset, b_offset, factor, unused, half, center, low, high, out):
+def product(a, b, loops, constants, out):
     """Values less their zero points, multiplied; `loops` as for `_elementwise._lookup_pairs`."""
+    a_offset, b_offset, factor = constants[0], constants[1], constants[2]
+    half, center, low, high = constants[4], constants[5], constants[6], constants[7]
     # Unsigned indices spare the compiled code the test for negative ones.
     index, position, count = np.uint64, 0, loops[0, 2]
     for i in range(loops[0, 0]):
@@ -121,8 +125,10 @@ def product(a, b, loops, a_offset, b_offset, factor, unused, half, center, low, 
 
 
 @jit
-def weighted_sum(a, b, loops, a_offset, b_offset, p, q, half, center, low, high, out):
+def weighted_sum(a, b, loops, constants, out):
     """Values less their zero points, each times its factor, added; else like `product`."""
+    a_offset, b_offset, p, q = constants[0], constants[1], constants[2], constants[3]
+    half, center, low, high = constants[4], constants[5], constants[6], constants[7]
     # Unsigned indices spare the compiled code the test for negative ones.
     index, position, count = np.uint64, 0, loops[0, 2]
     for i in range(loops[0, 0]):
