@@ -30,7 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "interpreter memory trip_count vectors"
         " bridge _bridge_build _bridge_check _bridge_child _bridge_types _bridge_worker",
         "transform",
-        "estimator golden compare lint emit board scheduling",
+        "estimator golden compare lint explain emit board scheduling",
         "zoo validation",
         "cli",
         "__main__",

@@ -25,6 +25,7 @@ VERBS = {
     "lint": "what TFLM refuses in a model, what to write instead, and the resolver's code",
     "transform": "make a model smaller in RAM, proven equal before it is written",
     "emit": "a model as freestanding C99, proven equal before it is written",
+    "explain": "worked arithmetic of one element, one allocation, one line that TFLM prints",
     "diff": "first difference of two archives of arrays",
     "validate": "run a model on an emulated or real board and compare its bytes",
     "train": "train a model for TFLM, and measure what each choice costs",
