@@ -36,14 +36,19 @@ MDCSA_NAMES = (
 def mamba_grids(config: RssiMambaConfig) -> dict[str, Grid]:
     """A grid for each activation."""
     names = [f"{layer}.{name}" for layer in range(config.layers) for name in MAMBA_NAMES]
-    return dict.fromkeys((*names, "embed", "logits"), Grid(1 / 32)) | {"frame": FRAME_GRID}
+    return different((*names, "embed", "logits"))
 
 
 def mdcsa_grids(config: MdcsaConfig) -> dict[str, Grid]:
     """A grid for each activation."""
     names = [f"{head}.{name}" for head in range(config.layers) for name in MDCSA_NAMES]
     shared = ("embed", "place", "rows", "scores", "mix", "c3", "logits")
-    return dict.fromkeys((*names, *shared), Grid(1 / 32)) | {"frame": FRAME_GRID}
+    return different((*names, *shared))
+
+
+def different(names: tuple[str, ...]) -> dict[str, Grid]:
+    """Grids that differ from one another, as calibrated ones do."""
+    return {name: Grid((32 + i) / 2048) for i, name in enumerate(names)} | {"frame": FRAME_GRID}
 
 
 def shaken(parameters: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

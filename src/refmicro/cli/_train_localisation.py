@@ -89,7 +89,6 @@ def run(args: argparse.Namespace) -> int:
 def _config(args: argparse.Namespace) -> RunConfig:
     from refmicro.errors import UsageError
     from refmicro.zoo.localisation import BUILDING, DEFAULT_MODELS, HOMES, RunConfig
-    from refmicro.zoo.localisation_report import REPORTED_MODELS
     from refmicro.zoo.localisation_training import Schedule
     from refmicro.zoo.rssi_simulator import Settings
 
@@ -106,11 +105,10 @@ def _config(args: argparse.Namespace) -> RunConfig:
     for home in homes:
         if home not in known:
             raise UsageError(f"no such home: {home}", hint=f"homes are {', '.join(known)}")
-    usual = REPORTED_MODELS if args.report else DEFAULT_MODELS
     base = RunConfig()
     return RunConfig(
         homes=homes,
-        models=tuple(args.models.split(",")) if args.models else usual,
+        models=tuple(args.models.split(",")) if args.models else DEFAULT_MODELS,
         data=args.data,
         uji=args.uji,
         uji_label=args.uji_label,

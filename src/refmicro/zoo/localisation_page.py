@@ -143,7 +143,27 @@ def _memory(document: dict[str, Any]) -> list[str]:
         row["emitted"]["refused"] for row in document["rows"] if "refused" in row["emitted"]
     }
     lines += ["", *(f"- `refmicro emit` refuses: {text}" for text in sorted(refusals))]
-    return [*lines, ""]
+    return [*lines, *_sizes(document), ""]
+
+
+def _sizes(document: dict[str, Any]) -> list[str]:
+    if not document["sizes"]:
+        return []
+    lines = [
+        f"Other widths and depths, int8, home {document['sizes'][0]['home']}; no byte depends on "
+        "what was learnt, so these are untrained:",
+        "",
+        "| model | parameters | required | flash | sum | MACs | fits: RAM | RAM and flash |",
+        "|---" * 8 + "|",
+    ]
+    for row in document["sizes"]:
+        memory = row["memory"]
+        total = memory["required_bytes"] + memory["flash_bytes"]
+        cells = [model_title(row["model"]), f"{row['parameters']:,}"]
+        cells += [f"{memory['required_bytes']:,}", f"{memory['flash_bytes']:,}", f"{total:,}"]
+        cells += [f"{memory['macs']:,}", _fits(memory["fits_ram_kib"])]
+        lines.append("| " + " | ".join([*cells, _fits(memory["fits_ram_and_flash_kib"])]) + " |")
+    return lines
 
 
 _EMITTED = ("ram_bytes", "constant_bytes")

@@ -36,12 +36,22 @@ from refmicro.zoo.localisation import (
     raw_scores,
     stage_answers,
 )
-from refmicro.zoo.localisation_training import Fit, ModelConfig, family_of, float_scores
+from refmicro.zoo.localisation_training import (
+    Fit,
+    ModelConfig,
+    calibrated,
+    family_of,
+    float_scores,
+    initial_fit,
+)
 from refmicro.zoo.rssi_data import HOP_STEPS, Windows
 from refmicro.zoo.training import Progress, Say
 
-REPORTED_MODELS = ("mdcsa-16-1", "mdcsa-8-1", "mamba-16-1", "mamba-8-1")
-"""Models of the table."""
+SIZES = (
+    *("mdcsa-4-1", "mdcsa-8-1", "mdcsa-32-1", "mdcsa-8-3", "mdcsa-16-3"),
+    *("mamba-4-1", "mamba-16-1", "mamba-32-1", "mamba-16-2"),
+)
+"""Models of which memory alone is given."""
 
 LIMITS_KIB = (64, 32, 16)
 """RAM of microcontrollers that a model may fit, KiB."""
@@ -114,6 +124,7 @@ def write_report(result: Result, folder: Path, *, say: Say, progress: Progress) 
             home: _site(ready, result.teachers[home]) for home, ready in result.prepared.items()
         },
         "rows": rows,
+        "sizes": _sizes(result),
         "confusions": confusions,
         "limits_kib": LIMITS_KIB,
     }
@@ -125,6 +136,23 @@ def write_report(result: Result, folder: Path, *, say: Say, progress: Progress) 
         }
     )
     return document
+
+
+def _sizes(result: Result) -> list[dict[str, Any]]:
+    """Memory of other widths and depths at the last home; weights are untrained."""
+    home = next((h for h in reversed(result.trained) if h != localisation.BUILDING), None)
+    if home is None:
+        return []
+    site = result.prepared[home].site
+    rows = []
+    for name in SIZES:
+        config = localisation.model_config(name, site)
+        fit = initial_fit(config, 0, with_crf=False)
+        recorded = calibrated(fit, result.prepared[home].training, 0)
+        module = family_of(config).module
+        row = {"home": home, "model": name, "parameters": module.parameter_count(config)}
+        rows.append(row | {"memory": _memory(export(recorded))})
+    return rows
 
 
 def _public(result: Result, home: str) -> bool:

@@ -56,6 +56,11 @@ class MdcsaConfig:
         """Kernel sizes of the heads."""
         return KERNELS[self.layers]
 
+    @property
+    def row_name(self) -> str:
+        """The activation that heads end with: one grid for all, as CONCATENATION wants it."""
+        return "0.x2" if self.layers == 1 else "rows"
+
 
 def crf_count(classes: int) -> int:
     """Parameters of the CRF: transitions, and scores of the first and the last class."""
@@ -239,7 +244,7 @@ def forward(config: MdcsaConfig, p: dict[str, Any], frames: Any, tap: Tap) -> tu
     heads = [_head(config, merged_head(config, p, n), n, value, tap) for n in range(config.layers)]
     rows = heads[0]
     if config.layers > 1:
-        rows = tap.act("rows", tf.concat(heads, -1))
+        rows = tf.concat(heads, -1)
         rows = tf.reshape(rows, [-1, config.steps * config.layers, config.hidden])
     mix = _attend(config, "", rows, rows, rows, tap)
     taps = tap.weight("w_conv", ends.conv)
@@ -304,4 +309,5 @@ def _head(config: MdcsaConfig, w: Head, number: int, value: Any, tap: Tap) -> An
     gated = tap.act(f"{at}gated", linear("a_in", wide, w.a, w.a_bias) * gate)
     total = tap.act(f"{at}r2", gated + first)
     unit = tap.act(f"{at}n2", unit_rows(tap.act(f"{at}c2", tf.matmul(total, centre))))
-    return linear("x2", unit, w.affine2, w.affine2_bias)
+    last = _linear(tap, f"{at}w_x2", unit, w.affine2, w.affine2_bias)
+    return tap.act(config.row_name, last)

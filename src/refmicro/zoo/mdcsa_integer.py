@@ -211,7 +211,8 @@ class _Writer:
         centred = self.fully_connected(
             f"{at}c{part}", source, self.centre, None, self.grid(f"{at}c{part}")
         )
-        return self.linear(f"{at}x{part}", self.unit_rows(f"{at}n{part}", centred), w, bias)
+        name = self.config.row_name if part == 2 else f"{at}x1"
+        return self.linear(name, self.unit_rows(f"{at}n{part}", centred), w, bias)
 
     def attend(self, at: str, q: int, k: int, v: int) -> int:
         build, rows = self.build, self.shape(q)[2]
