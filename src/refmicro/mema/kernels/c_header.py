@@ -170,8 +170,9 @@ static inline int64_t mema_bias_wide(const int32_t *bias)
  * division half away from zero. */
 static inline int32_t mema_scale_right(int32_t x, int32_t multiplier, int shift)
 {
-    const int64_t product = (int64_t)x * multiplier;
-    const int32_t high = (int32_t)((product + (1 << 30)) >> 31);
+    const uint64_t product = (uint64_t)((int64_t)x * multiplier) + (1u << 30);
+    /* Bits 31 to 62, from two words: a shift of both would take a pair of registers. */
+    const int32_t high = (int32_t)((uint32_t)(product >> 32) << 1 | (uint32_t)product >> 31);
     const int32_t mask = (int32_t)((1u << -shift) - 1u);
     const int32_t threshold = (mask >> 1) + (high < 0 ? 1 : 0);
     return (high >> -shift) + ((high & mask) > threshold ? 1 : 0);
@@ -244,6 +245,21 @@ static inline int16x8_t mema_vector_widened_part(const int8_t *from, uint32_t co
     int16x8_t vector = vldrbq_z_s16(from, vctp16q(count));
     MEMA_KEEP_VECTOR(vector);
     return vector;
+}
+
+/* mema_scale of four sums of one channel. */
+static inline int32x4_t mema_scale_vector(int32x4_t x, int32_t multiplier, int shift)
+{
+    const int left = shift > 0 ? shift : 0, right = shift > 0 ? 0 : shift;
+    x = vqrdmulhq_n_s32(vshlq_r_s32(x, left), multiplier);
+    x = vqaddq_s32(x, vshrq_n_s32(vandq_s32(x, vdupq_n_s32(right)), 31));
+    return vrshlq_n_s32(x, right);
+}
+
+static inline int32x4_t mema_clamp_vector(int32x4_t x, int32_t low, int32_t high, int32_t offset)
+{
+    x = vminq_s32(vmaxq_s32(x, vdupq_n_s32(low)), vdupq_n_s32(high));
+    return vaddq_n_s32(x, offset);
 }
 #endif
 

@@ -5,8 +5,11 @@ VMLADAVA adds all their products to a sum in a general register, VMLALDAVA to on
 last step of a run loads under a predicate: it touches no byte behind the run, and lanes without a
 value are 0. An int16 row meets filter bytes that the load widens.
 
-Requantization and stores are the plain kernels'. Source of the instructions: Arm DDI 0553, and
-Arm's MVE intrinsics (`arm_mve.h`).
+Outputs of up to four rows of a channel are requantized together: VQRDMULH is the rounding high
+product, and VRSHL after taking 1 from negative values divides with halves away from zero. A single
+row, and the rule of 64-bit sums, are scalar. Stores are the plain kernels'.
+
+Source of the instructions: Arm DDI 0553, and Arm's MVE intrinsics (`arm_mve.h`).
 """
 
 from __future__ import annotations
@@ -14,6 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from refmicro.mema.kernels.plain_parts import Parts, at
+
+LANES = 4
+"""Sums in a vector."""
 
 
 @dataclass(frozen=True)
@@ -67,3 +73,25 @@ class VectorParts(Parts):
     def hold(self, words: list[str], values: int) -> list[str]:
         """Vectors are multiplied as they are."""
         return []
+
+    def outputs(self, i: int, n: int) -> list[str]:
+        """Declarations of channel i's outputs of n rows, four rows at a time."""
+        if n == 1 or self.requantization.wide:
+            return super().outputs(i, n)
+        low, high, offset = self.limits()
+        multiplier, shift = self.operands(i)
+        lines = []
+        for first in range(0, n, LANES):
+            rows, vector = range(first, min(first + LANES, n)), f"v{i}_{first}"
+            lines.append(f"int32x4_t {vector} = vdupq_n_s32(s{i}_{first});")
+            lines += [
+                f"{vector} = vsetq_lane_s32(s{i}_{j}, {vector}, {j - first});" for j in rows[1:]
+            ]
+            lines += [
+                f"{vector} = mema_scale_vector({vector}, {multiplier}, {shift});",
+                f"{vector} = mema_clamp_vector({vector}, {low}, {high}, {offset});",
+            ]
+            lines += [
+                f"const int32_t q{i}_{j} = vgetq_lane_s32({vector}, {j - first});" for j in rows
+            ]
+        return lines

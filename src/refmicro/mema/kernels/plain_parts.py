@@ -162,22 +162,34 @@ class Parts:
             f"const int shift{i} = {self.value_load('shift', i, 8)};",
         ]
 
-    def outputs(self, i: int, total: str, out: str) -> str:
-        """The declaration of one output: channel i's rule on a sum."""
+    def operands(self, i: int) -> tuple[str, str]:
+        """Channel i's multiplier and shift as its rule takes them."""
         used = self.requantization
-        low, high = used.low - used.output_offset, used.high - used.output_offset
         if used.constant is None:
-            operands = f"multiplier{i}, shift{i}"
-        elif used.wide:
-            operands = f"{reduced_multiplier(used.constant[0])}, {15 - used.constant[1]}"
-        else:
-            operands = f"{used.constant[0]}, {used.constant[1]}"
+            return f"multiplier{i}", f"shift{i}"
+        multiplier, shift = used.constant
+        if used.wide:
+            return str(reduced_multiplier(multiplier)), str(15 - shift)
+        return str(multiplier), str(shift)
+
+    def limits(self) -> tuple[int, int, int]:
+        """(low, high, offset): the clamp comes first, so that adding the offset cannot overflow."""
+        used = self.requantization
+        return used.low - used.output_offset, used.high - used.output_offset, used.output_offset
+
+    def outputs(self, i: int, n: int) -> list[str]:
+        """Declarations of channel i's outputs of n rows: its rule on each sum."""
+        used = self.requantization
+        low, high, offset = self.limits()
         rule = "mema_scale" if used.left_shifts else "mema_scale_right"
         rule = "mema_scale_wide" if used.wide else rule
-        x = total if used.wide_sums else f"(int32_t){total}"
-        offset = f" {'-' if used.output_offset < 0 else '+'} {abs(used.output_offset)}"
-        clamped = f"mema_clamp({rule}({x}, {operands}), {low}, {high})"
-        return f"const int32_t {out} = {clamped}{offset if used.output_offset else ''};"
+        end = f" {'-' if offset < 0 else '+'} {abs(offset)}" if offset else ""
+        lines = []
+        for j in range(n):
+            x = f"s{i}_{j}" if used.wide_sums else f"(int32_t)s{i}_{j}"
+            scaled = f"{rule}({x}, {', '.join(self.operands(i))})"
+            lines.append(f"const int32_t q{i}_{j} = mema_clamp({scaled}, {low}, {high}){end};")
+        return lines
 
     def value_store(self, offset: int, value: str) -> str:
         """The statement that stores one output."""

@@ -110,9 +110,7 @@ def _output_tile(parts: Parts, gather: ConvolutionWriter | None, m: int, n: int)
     else:
         body += run(parts, m, [("x", j * parts.layout.run) for j in range(n)])
     for i in range(m):
-        body += parts.scales(i)
-        body += [parts.outputs(i, f"s{i}_{j}", f"q{i}_{j}") for j in range(n)]
-        body += parts.stores(i, m, n)
+        body += [*parts.scales(i), *parts.outputs(i, n), *parts.stores(i, m, n)]
     return function(f"static void {parts.name}_{m}x{n}({parameters})", body)
 
 
@@ -229,8 +227,7 @@ def _weight_tile(parts: Parts, m: int) -> list[str]:
             row.append(f"const {parts.input_type} {name} = {parts.input_load('x', at, count)};")
             row += [parts.product(f"s{i}_0", f"f{i}_{step}", name, word) for i in range(m)]
     for i in range(m):
-        row.append(parts.outputs(i, f"s{i}_0", f"q{i}_0"))
-        row += parts.stores(i, m, 1)
+        row += [*parts.outputs(i, 1), *parts.stores(i, m, 1)]
     row += [f"x += {parts.problem.accum_depth};", f"y += {used.channels};"]
     parameters, _ = _arguments(parts, [(f"const {parts.value} *", "x")])
     head = f"static void {parts.name}_{m}({parameters})"
@@ -279,9 +276,7 @@ def _input_tile(parts: Parts, n: int) -> list[str]:
                     for word in range(len(starts)):
                         name = f"x{j}_{step}_{word}"
                         lines.append(parts.product(f"s{i}_{j}", f"f{i}_{step}", name, word))
-            lines += parts.scales(i)
-            lines += [parts.outputs(i, f"s{i}_{j}", f"q{i}_{j}") for j in range(n)]
-            lines += parts.stores(i, width, n)
+            lines += [*parts.scales(i), *parts.outputs(i, n), *parts.stores(i, width, n)]
         return lines
 
     whole, rest = divmod(used.channels, m)
