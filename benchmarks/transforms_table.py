@@ -52,8 +52,6 @@ STREAMS = {
 """Models that become another kind of model: a frame at a time, or a loop over frames."""
 
 SPLITS = (
-    ("audio_preprocessor_int8", (), None),
-    ("keyword_scrambled_8bit", (), None),
     ("person_detect", (), None),
     ("person_detect", ("--plan",), None),
     ("front_whole_L49_pc", ("--fuse", "--reorder", "--plan"), None),

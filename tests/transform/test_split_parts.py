@@ -183,6 +183,8 @@ def smallest_of(source: Model, build: TflmBuild = FIRMWARE) -> int:
 def test_operators_that_remember_are_refused() -> None:
     with pytest.raises(UnsupportedError, match="its state in variables of its own: an operator"):
         split(read_model(ALL["trained_lstm_int8"]), 1 << 20)
+    with pytest.raises(UnsupportedError, match="what operators remember cannot be taken out of Si"):
+        split(read_model(ALL["audio_preprocessor_int8"]), 1 << 20)
 
 
 def test_constant_outputs_are_refused() -> None:

@@ -28,7 +28,7 @@ from refmicro.transform.step_model import (
 )
 from refmicro.types import DType, Tensor
 from refmicro.vectors import random_inputs
-from tests.models import MAMBA
+from tests.models import MAMBA, TFLM
 from tests.ops.graphs import model, op, subgraph
 from tests.ops.harness import tensor
 
@@ -227,3 +227,5 @@ def test_loops_and_hidden_states_are_refused() -> None:
     shifted = fuse_shift_registers(read_model(MAMBA["g_elu_inplacevar_int8"])).model
     with pytest.raises(UnsupportedError, match="CIRCULAR_BUFFER"):
         read_step(shifted)
+    with pytest.raises(UnsupportedError, match="out of Signal"):
+        read_step(read_model(TFLM["audio_preprocessor_int8"]))

@@ -18,9 +18,10 @@ import numpy as np
 
 from refmicro.errors import UnsupportedError, UsageError
 from refmicro.model.graph import Model, Operator, OperatorCode
+from refmicro.program import prepare_model
 from refmicro.transform._draft import STATEFUL, Draft, same_values
 from refmicro.transform._values import Values
-from refmicro.types import NO_QUANTIZATION, DType, Tensor
+from refmicro.types import NO_QUANTIZATION, DType, Tensor, TflmBuild
 
 Form = Literal["io", "resource", "variable"]
 """Where a step model keeps its state."""
@@ -99,10 +100,16 @@ def read_step(
             hint="loops and calls cannot be taken apart here",
         )
     graph = model.subgraphs[0]
-    if any(op.name == "CIRCULAR_BUFFER" for op in graph.operators):
+    remember = [
+        node.name
+        for node in prepare_model(model, TflmBuild.firmware()).nodes[0]
+        if node.spec.state is not None
+    ]
+    if remember:
         raise UnsupportedError(
-            "a step model must keep its state in tensors: found CIRCULAR_BUFFER",
-            hint="take the model as it was before it was fused",
+            "a step model must keep its state in tensors: what operators remember cannot be taken "
+            f"out of {', '.join(dict.fromkeys(remember))}",
+            hint="CIRCULAR_BUFFER comes from --fuse: take the model as it was before",
         )
     values = Values.of(graph)
     draft = values.graph
