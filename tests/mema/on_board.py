@@ -23,6 +23,7 @@ BOARDS = {
     "cortex-m0plus": ("mps2-an385", ("-mcpu=cortex-m0plus", "-mthumb")),
     "cortex-m3": ("mps2-an385", None),
     "cortex-m4": ("mps2-an386", None),
+    "cortex-m7": ("mps2-an500", None),
     "cortex-m55": ("mps3-an547", None),
     "rv32im": ("riscv-virt", None),
 }

@@ -20,6 +20,7 @@ from refmicro.mema.cost import Traffic
 from refmicro.mema.kernel import Requantization, generate, has_bias
 from refmicro.mema.kernels.smlad import find_walk, formula
 from refmicro.mema.kernels.smlad_scale import Scale
+from refmicro.mema.kernels.smlad_walk import Walk
 from refmicro.mema.problem import Convolution, Matmul
 from refmicro.mema.target import TARGETS
 from tests.mema.on_board import Case, Measured, make_case, needs_board, run_on_board
@@ -135,6 +136,33 @@ def test_any_problem(
     pairs: list[tuple[Matmul | Convolution, Requantization]],
 ) -> None:
     check_on_board(pairs, tmp_path_factory.mktemp("smlad"))
+
+
+@needs_board("cortex-m7")
+def test_the_same_on_cortex_m7(tmp_path: Path) -> None:
+    used = Requantization(low=-32768, high=32767, left_shifts=False)
+    case = make_case(Matmul(9, 39, 7, input_bits=16), "cortex-m7", used, 2, "kernel")
+    (measured,) = run_on_board([case], "cortex-m7", tmp_path)
+    np.testing.assert_array_equal(measured.outputs, case.want)
+    check_counts(case, measured)
+
+
+@given(st.integers(1, 200), st.sampled_from([1, 2]))
+def test_steps_read_each_value_once_and_nothing_else(run: int, value_bytes: int) -> None:
+    found = Walk(1, value_bytes, 1, run, 0, 1, run * value_bytes)
+    places = [k for step in found.steps for k in step.values if k is not None]
+    assert sorted(places) == list(range(run))
+    for step in found.steps:
+        first = step.offset_bytes // value_bytes
+        assert first + step.loaded <= run
+        assert all(k in (None, first + i) for i, k in enumerate(step.values))
+
+
+@needs_board("cortex-m4")
+def test_a_core_without_floating_point_is_told(tmp_path: Path) -> None:
+    case = make_case(Matmul(4, 4, 4), "cortex-m4", Requantization(), 1, "kernel")
+    with pytest.raises(UsageError, match="with FPU"):
+        run_on_board([case], "cortex-m4", tmp_path, ("-mfloat-abi=soft",))
 
 
 @needs_board("cortex-m4")

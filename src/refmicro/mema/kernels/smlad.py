@@ -327,6 +327,9 @@ def _text(
     lines = comment(_head(name, problem, target, found, listing))
     value, unused = f"int{8 * found.value_bytes}_t", "__attribute__((unused))"
     lines += [
+        "#if !defined(__ARM_FP) || !defined(__ARM_FEATURE_DSP)",
+        '#error "made for a core with FPU: -mfloat-abi=hard -mfpu=..., or emit for cortex-m3"',
+        "#endif",
         f"{prototype(name, 8 * found.value_bytes)};",
         "",
         f"__attribute__((naked, used)) void {name}(",
