@@ -97,7 +97,7 @@ def test_any_tile_computes_the_same(tmp_path: Path) -> None:
     check(cases, tmp_path)
 
 
-SANITIZED = """
+ALONE = """
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,6 +125,46 @@ int main(void)
 """
 
 
+ALIGNED = "#define MEMA_ALIGNED(pointer) __builtin_assume_aligned((pointer), 4)"
+
+CHECKED = """
+static inline void *checked(const void *pointer)
+{
+    if ((uintptr_t)pointer % 4 != 0)
+        __builtin_trap();
+    return (void *)(uintptr_t)pointer;
+}
+#define MEMA_ALIGNED(pointer) checked(pointer)
+"""
+
+
+def check_alone(
+    problem: Matmul | Convolution, target: str, text: str, flags: Sequence[str], folder: Path
+) -> None:
+    """A kernel in a program of its own, with `text` as its header, computes what it must."""
+    bits = problem.input_bits
+    limit = 1 << (bits - 1)
+    used = Requantization(1, -limit, limit - 1, 3 if bits == 8 else 0)
+    kernel = generate(problem, find_target(target), used, name="kernel")
+    values, weights, bias, multipliers, shifts = random_case(problem, used, 3)
+    rows = values
+    if isinstance(problem, Convolution):
+        rows = patches(values, problem, used.input_zero_point)
+    flat = weights.reshape(len(weights), -1)
+    want = product(rows, flat, bias, multipliers, shifts, used)
+    arrays = {"input": values, **kernel.pack(weights, bias, multipliers, shifts)}
+    sizes = {name: array.nbytes for name, array in arrays.items()} | {"output": want.nbytes}
+    source, program = folder / "kernel.c", folder / "kernel"
+    source.write_text(text + kernel.text + ALONE)
+    defines = [f"-D{name.upper()}={size}" for name, size in sizes.items()]
+    command = ["gcc", *FLAGS, *flags, *defines, str(source), "-o", str(program)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    data = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays.values())
+    ran = subprocess.run([program], input=data, capture_output=True, timeout=20, check=False)
+    assert (ran.returncode, ran.stdout) == (0, want.tobytes()), ran.stderr.decode()
+
+
 @needs_gcc
 @pytest.mark.parametrize(
     ("problem", "target"),
@@ -140,30 +180,47 @@ def test_sanitizers_find_nothing(
     problem: Matmul | Convolution, target: str, tmp_path: Path
 ) -> None:
     """Arrays end where allocations do: no byte beside an operand is touched."""
-    bits = problem.input_bits
+    checks = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    check_alone(problem, target, header(), checks, tmp_path)
+
+
+@needs_gcc
+@pytest.mark.parametrize("target", ["cortex-m0plus", "rv32im"])
+@pytest.mark.parametrize("sizes", [(5, 8, 3), (8, 7, 2), (6, 10, 4)])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_words_are_aligned_where_they_must_be(
+    target: str, sizes: tuple[int, int, int], bits: int, tmp_path: Path
+) -> None:
+    """The emulators of these processors read words from anywhere; the processors do not."""
+    assert ALIGNED in header()
+    text = header().replace(ALIGNED, CHECKED)
+    check_alone(Matmul(*sizes, input_bits=bits), target, text, (), tmp_path)
+
+
+@needs_gcc
+@pytest.mark.parametrize("wide", [False, True])
+def test_extreme_multipliers_and_shifts(wide: bool, tmp_path: Path) -> None:
+    """Every shift that TFLM takes, multipliers of 0 and at their ends, sums that wrap."""
+    least, most = -31, 14 if wide else 30
+    shifts = [shift for shift in range(least, most + 1) for _ in range(4)]
+    multipliers = [0, 1 << 30, (1 << 31) - 1, 0x7FFF0000] * (most - least + 1)
+    bits = 16 if wide else 8
     limit = 1 << (bits - 1)
-    used = Requantization(1, -limit, limit - 1, 3 if bits == 8 else 0)
-    kernel = generate(problem, find_target(target), used, name="kernel")
-    values, weights, bias, multipliers, shifts = random_case(problem, used, 3)
-    rows = patches(values, problem, 3) if isinstance(problem, Convolution) and bits == 8 else values
-    if isinstance(problem, Convolution) and bits == 16:
-        rows = patches(values, problem, 0)
-    flat = weights.reshape(len(weights), -1)
-    want = product(rows, flat, bias, multipliers, shifts, used)
+    problem = Matmul(len(shifts), 5, 6, input_bits=bits)
+    used = Requantization(7, -limit, limit - 1, wide=wide)
+    kernel = generate(problem, find_target("cortex-m3"), used)
+    random = np.random.default_rng(2)
+    info = np.iinfo(np.int8 if bits == 8 else np.int16)
+    values = random.integers(info.min, info.max, (6, 5), info.dtype, endpoint=True)
+    weights = random.integers(-127, 127, (len(shifts), 5), np.int8, endpoint=True)
+    # int8 sums may be anything in 32 bits; wide ones must fit them.
+    bound = (1 << 31) - (1 if not wide else 1 << 26)
+    bias = random.integers(-bound, bound, len(shifts))
+    library = compile_host([kernel], tmp_path)
     packed = kernel.pack(weights, bias, multipliers, shifts)
-    arrays = {"input": values, **packed}
-    sizes = {name: array.nbytes for name, array in arrays.items()} | {"output": want.nbytes}
-    source, program = tmp_path / "kernel.c", tmp_path / "kernel"
-    source.write_text(header() + kernel.text + SANITIZED)
-    defines = [f"-D{name.upper()}={size}" for name, size in sizes.items()]
-    checks = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    command = ["gcc", *FLAGS, *checks, *defines, str(source), "-o", str(program)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    data = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays.values())
-    ran = subprocess.run([program], input=data, capture_output=True, timeout=20, check=False)
-    assert ran.returncode == 0, ran.stderr.decode()
-    assert ran.stdout == want.tobytes()
+    want = product(values, weights, bias, multipliers, shifts, used).reshape(-1)
+    got = call(library, kernel, packed, values, want.size)
+    np.testing.assert_array_equal(got, want)
 
 
 def test_the_text_is_deterministic_and_says_what_it_accesses() -> None:
