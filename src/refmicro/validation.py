@@ -150,6 +150,7 @@ def validate_emulated(
     board: EmulatedBoard,
     vectors: Vectors,
     *,
+    emitted: Emitted | None = None,
     stack_bytes: int = build.STACK_BYTES,
     timeout_s: float = INVOKE_TIMEOUT_S,
     keep: Path | None = None,
@@ -158,6 +159,7 @@ def validate_emulated(
     """Emit, build, run and compare on an emulated board, and count what is executed.
 
     Args:
+        emitted: the model's C for this board; without, it is made now.
         stack_bytes: size of the stack.
         timeout_s: for one invocation.
         keep: a folder for the sources and the program; without, they are removed.
@@ -167,7 +169,7 @@ def validate_emulated(
         EnvironmentMissingError: no compiler or emulator, or the board fails.
         UsageError: the program does not fit the board.
     """
-    emitted = emit(model, board.cpu, name=model_name(path))
+    emitted = emitted or emitted_for(model, path, board)
     with tempfile.TemporaryDirectory(prefix="refmicro-") as scratch:
         folder = scratch if keep is None else keep
         progress(f"building for {board.id}", 0, 1)
@@ -187,6 +189,15 @@ def validate_emulated(
     document["flash"] = {"model": built.sizes.model, "program": built.sizes.program}
     document["counts"] = _counts(running.counted, emitted, comparison.rows)
     return Validation(document["equal"], document)
+
+
+def emitted_for(model: Model, path: Path, board: EmulatedBoard) -> Emitted:
+    """The model's C for an emulated board.
+
+    Raises:
+        UnsupportedError: operators that cannot be emitted.
+    """
+    return emit(model, board.cpu, name=model_name(path))
 
 
 def validate_serial(

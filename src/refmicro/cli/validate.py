@@ -86,17 +86,20 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _validated(model: Model, kind: str, board: object, args: argparse.Namespace) -> Validation:
-    """Every tool is asked for before the long work begins."""
+    """What may be missing or not supported is found before the long work begins."""
     from refmicro.board import build, emulator
     from refmicro.cli._progress import progress_bar
     from refmicro.errors import UsageError
-    from refmicro.validation import validate_emulated, validate_serial
+    from refmicro.validation import emitted_for, validate_emulated, validate_serial
 
     path = Path(args.model)
+    emitted = None
     if kind == "qemu":
         build.compiler(board)
         emulator.emulator_program(board)
     with progress_bar("validate") as advance:
+        if kind == "qemu":
+            emitted = emitted_for(model, path, board)
         vectors = _vectors(model, path, args, advance)
         if kind == "serial":
             return validate_serial(
@@ -118,6 +121,7 @@ def _validated(model: Model, kind: str, board: object, args: argparse.Namespace)
             path,
             board,
             vectors,
+            emitted=emitted,
             stack_bytes=args.stack // 8 * 8,
             timeout_s=args.timeout,
             keep=args.keep,
