@@ -365,12 +365,34 @@ def _head(
 ) -> str:
     total = listing.total()
     p = problem.matmul if isinstance(problem, Convolution) else problem
-    return (
+    passes = found.passes * found.images
+    tiles = (len(found.channel_tiles), passes * -(-found.rows // 4))
+    depth = found.runs * sum(_step_loads(step, found.value_bytes)[0] for step in found.steps)
+    filters = found.runs * len(found.steps)
+    source = f"stack rows {total.frame_loads}" if found.frame else f"input {total.input_loads}"
+    lines = [
         f"{name}: {p.output_depth} channels, depth {p.accum_depth}, {p.rows} rows, "
-        f"int{p.input_bits}, for {target.name}.\n"
+        f"int{p.input_bits}, for {target.name}.",
         f"One call executes {total.instructions} instructions, {total.loads} loads and "
-        f"{total.stores} stores: input {total.input_loads}, filter {total.filter_loads}, "
-        f"biases {total.bias_loads}, multipliers and shifts {total.scale_loads}, "
-        f"output {total.output_stores}, stack {total.stack_loads} and {total.stack_stores}, "
-        f"argument {total.argument_loads}."
-    )
+        f"{total.stores} stores. With M channels in A = {tiles[0]} tiles, N rows in B = {tiles[1]} "
+        f"tiles, X = {depth} loads of a row's depth and F = {filters} of a channel's: "
+        f"{source} = A N X, filter {total.filter_loads} = B M F, biases {total.bias_loads}, "
+        f"multipliers and shifts {total.scale_loads}, output {total.output_stores}, "
+        f"saved registers {total.stack_loads} and {total.stack_stores}, w {total.argument_loads}.",
+    ]
+    if found.frame:
+        lines.append(
+            f"Padded rows: {total.input_loads} loads of the input, {total.frame_stores} stores to "
+            f"{found.frame.rows * found.frame.row_bytes} bytes of the stack."
+        )
+    return "\n".join([*lines, _register_map(found)])
+
+
+def _register_map(found: Walk) -> str:
+    """What lies in which register."""
+    named = _registers(found, Listing()).number.items()
+    floats = ", ".join(f"s{number} {name}" for name, number in named)
+    if found.rows == 1:
+        return f"r0-r7 sums; r8, r9 a step of the row; r10, r11 filter words; lr w; {floats}."
+    idle = "s8-s15 sums of the idle rows; " if found.rows > 2 else ""
+    return f"r0-r7 sums; s0-s7 filter words of two steps; {idle}{floats}; x0 is row 0's pointer."

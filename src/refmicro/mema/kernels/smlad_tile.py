@@ -146,7 +146,7 @@ class Tile:
         x, pointers = half.spare[:4], list(half.spare[4 : 4 + count])
         r.get_all(pointers, names)
         for row, pointer in enumerate(pointers):
-            load_row(self, x[2 * row : 2 * row + 2], pointer, offset, step, forward)
+            load_row(self, x[2 * row : 2 * row + 2], pointer, offset, step, forward, names[row])
         if forward:
             r.put_all(names, pointers)
         for row in range(count):
@@ -157,7 +157,8 @@ class Tile:
                 f"vmov {even}, {r.filter_word(slot * self.m + c)}", f"filter, channel {c}"
             )
             sums = half.sums[c * count : (c + 1) * count]
-            self._multiply(step, even, (even, odd), sums, x)
+            places = [f"channel {c}, row {row}" for row in half.rows]
+            self._multiply(step, even, (even, odd), sums, x, places)
 
     def _multiply(
         self,
@@ -166,8 +167,9 @@ class Tile:
         pair: tuple[str, str],
         sums: tuple[str, ...],
         x: tuple[str, ...],
+        places: list[str],
     ) -> None:
-        """Unpack one filter word, and add its products with each row."""
+        """Unpack one filter word, and add its products with each row; `places` name the sums."""
         first, second = used_halves(step, self.walk.value_bytes)
         even, odd = pair
         if second:
@@ -175,16 +177,16 @@ class Tile:
         if first:
             self.listing.op(f"sxtb16 {even}, {word}")
             for row, sum_ in enumerate(sums):
-                self.listing.op(f"smlad {sum_}, {even}, {x[2 * row]}, {sum_}")
+                self.listing.op(f"smlad {sum_}, {even}, {x[2 * row]}, {sum_}", places[row])
         if second:
             for row, sum_ in enumerate(sums):
-                self.listing.op(f"smlad {sum_}, {odd}, {x[2 * row + 1]}, {sum_}")
+                self.listing.op(f"smlad {sum_}, {odd}, {x[2 * row + 1]}, {sum_}", places[row])
 
     def _vector_step(self, offset: int, step: Step, forward: int) -> None:
         """One step of a single row."""
         half, x = self.halves[0], ("r8", "r9")
         self.registers.get("r12", "x0")
-        load_row(self, x, "r12", offset, step, forward)
+        load_row(self, x, "r12", offset, step, forward, "x0")
         if forward:
             self.registers.put("x0", "r12")
         unpack_row(self, x, step)
@@ -193,7 +195,8 @@ class Tile:
             count = len(words)
             self.listing.op(f"ldm lr!, {{{', '.join(words)}}}", "filter", filter_loads=count)
             for i, word in enumerate(words):
-                self._multiply(step, word, (word, "r12"), half.sums[c + i : c + i + 1], x)
+                sums, places = half.sums[c + i : c + i + 1], [f"channel {c + i}"]
+                self._multiply(step, word, (word, "r12"), sums, x, places)
 
     def _swap(self) -> None:
         """Exchange the sums at work with the idle ones, two at a time through registers that get
@@ -353,36 +356,43 @@ def unpack_row(tile: Tile, x: tuple[str, ...], step: Step) -> None:
 
 
 def load_row(
-    tile: Tile, x: tuple[str, ...], pointer: str, offset: int, step: Step, forward: int
+    tile: Tile,
+    x: tuple[str, ...],
+    pointer: str,
+    offset: int,
+    step: Step,
+    forward: int,
+    name: str,
 ) -> None:
     """The values of a step of one row; the pointer moves to `offset` where `forward` is given."""
     to = f"[{pointer}, #{offset}]" + ("!" if forward else "")
+    note = f"values at {name}"
     if tile.walk.value_bytes == 1:
         load, size = {1: ("ldrb", 1), 2: ("ldrh", 2), 3: ("ldrh", 2), 4: ("ldr", 4)}[step.loaded]
-        _load(tile, f"{load} {x[0]}, {to}", size)
+        _load(tile, f"{load} {x[0]}, {to}", size, note)
         if step.loaded == 3:
-            _load(tile, f"ldrb {x[1]}, [{pointer}, #{offset + 2}]", 1)
+            _load(tile, f"ldrb {x[1]}, [{pointer}, #{offset + 2}]", 1, note)
             tile.listing.op(f"orr {x[0]}, {x[0]}, {x[1]}, lsl #16")
         return
     first, second = used_halves(step, 2)
     if first and second and step.loaded == 4 and tile.walk.aligned and not offset % 4:
-        _load(tile, f"ldrd {x[0]}, {x[1]}, {to}", 8)
+        _load(tile, f"ldrd {x[0]}, {x[1]}, {to}", 8, note)
         return
     if first:
         load, size = ("ldrh", 2) if step.loaded == 1 else ("ldr", 4)
-        _load(tile, f"{load} {x[0]}, {to}", size)
+        _load(tile, f"{load} {x[0]}, {to}", size, note)
     if second:
         load, size = ("ldrh", 2) if step.loaded == 3 else ("ldr", 4)
-        _load(tile, f"{load} {x[1]}, [{pointer}, #{4 if forward else offset + 4}]", size)
+        _load(tile, f"{load} {x[1]}, [{pointer}, #{4 if forward else offset + 4}]", size, note)
 
 
-def _load(tile: Tile, text: str, size: int) -> None:
+def _load(tile: Tile, text: str, size: int, note: str) -> None:
     """A load of input values, from the input or from rows on the stack; 8 bytes are two words."""
     count = 2 if size == 8 else 1
     if tile.walk.frame:
-        tile.listing.op(text, frame_loads=count)
+        tile.listing.op(text, note, frame_loads=count)
     else:
-        tile.listing.op(text, input_loads=count, input_bytes=size)
+        tile.listing.op(text, note, input_loads=count, input_bytes=size)
 
 
 def _halves(m: int, n: int) -> tuple[Half, ...]:
