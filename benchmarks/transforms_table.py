@@ -55,14 +55,16 @@ SPLITS = (
     ("person_detect", (), None),
     ("person_detect", ("--plan",), None),
     ("front_whole_L49_pc", ("--fuse", "--reorder", "--plan"), None),
+    ("front_whole_L49_pc", ("--fuse", "--stream", "variable", "--plan"), None),
     ("g_elu_resvar_int8", ("--fuse", "--reorder", "--plan"), None),
     ("s_elu_stream_int8", ("--fuse", "--reorder", "--plan"), None),
-    ("u2_split_int8", (), 120_000),
+    ("u2_split_int8", (), None),
     ("u2_split_int8", ("--reorder",), None),
     ("u2_split_int8_reord", (), 60_000),
     ("u2_split_int8_reord", (), None),
     ("u2_split_int8", ("--one-scale", "--no-repeats"), 60_000),
     ("u2_split_int8", ("--one-scale",), 60_000),
+    ("u3_elu_trained_int8", ("--fuse-scan", *WINDOW, "--plan"), None),
 )
 """Model, flags besides `--split`, and the limit; None for the smallest that there is."""
 

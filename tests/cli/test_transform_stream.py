@@ -12,12 +12,14 @@ from refmicro.cli import _transform_steps, transform
 from refmicro.cli.main import main
 from refmicro.interpreter import Interpreter
 from refmicro.model.reader import read_model
+from refmicro.model.writer import write_model
 from refmicro.program import has_state, prepare_model
 from refmicro.transform.stage import Stage
 from refmicro.types import TflmBuild
 from refmicro.vectors import random_inputs
 from tests.cli.test_transform import broken
 from tests.models import ALL
+from tests.transform.test_stream import recurrence
 
 pytestmark = pytest.mark.oracle
 
@@ -269,3 +271,38 @@ def test_a_plan_is_made_anew_where_the_source_has_one(
     report = document(capsys, source, "-o", tmp_path / "b.tflite", *flags)
     assert [facts["transform"] for facts in report["transforms"]] == ["fuse"]
     assert report["parts"][0]["ilp32"]["required_bytes"] > small
+
+
+# Steps and frames in parts
+
+
+def test_frames_become_one_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Frames that were quantized each for itself, on one scale: one model, called for each."""
+    source = tmp_path / "unrolled.tflite"
+    source.write_bytes(write_model(recurrence(lambda t: 0.05 + 0.01 * (t % 3))))
+    out = tmp_path / "parts"
+    report = document(capsys, source, "-o", out, "--one-scale", "--split", 4000, "--count", 6)
+    assert len(report["changes_numbers"]) == 1
+    assert report["proof"]["sound"]
+    facts = facts_of(report, "split")
+    assert facts["repeated"]
+    assert facts["models"] < facts["calls"]
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert max(item["calls"] for item in manifest["models"]) >= 6
+    flags = ("--one-scale", "--split", 4000, "--no-repeats", "--count", 2)
+    plain = document(capsys, source, "-o", tmp_path / "plain", *flags)
+    assert facts_of(plain, "split")["calls"] <= facts["calls"]
+
+
+def test_a_step_in_parts_keeps_its_state_in_the_buffer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "parts"
+    flags = ("--stream", "variable", "--fuse", "--split", "7KiB", "--plan", "--count", 2)
+    report = document(capsys, FRONT, "-o", out, *flags)
+    assert report["proof"]["equal"]
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["buffer_bytes"] <= 7 * 1024
+    (state,) = manifest["states"]
+    assert (state["bytes"], state["initial_byte"]) == (384, 4)
+    assert "Reset()" in (out / "split.h").read_text()
