@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from refmicro.mema.cost import Accesses
-from refmicro.mema.kernel import Requantization
+from refmicro.mema.kernel import Requantization, generate
 from refmicro.mema.problem import Convolution, Matmul
-from tests.mema.on_board import make_case, needs_board, run_on_board
+from refmicro.mema.target import find_target
+from tests.mema.on_board import Case, make_case, needs_board, run_on_board
+from tests.mema.reference import product
 
 NARROW = Requantization(3, -128, 127, -7)
 SHORT = Requantization(-4, -100, 90, 5, left_shifts=False)
@@ -54,6 +56,24 @@ def test_counted_is_predicted(target: str, tmp_path: Path) -> None:
             assert moved(measured.accesses) == moved(predicted)
         else:
             assert measured.accesses == predicted
+
+
+@needs_board("cortex-m55")
+@pytest.mark.parametrize("rows", [1, 3])
+def test_vector_rules_at_their_ends(rows: int, tmp_path: Path) -> None:
+    """Every shift that TFLM takes, multipliers of 0 and at their ends, sums of any size."""
+    shifts = [shift for shift in range(-31, 31) for _ in range(3)]
+    multipliers = [0, 1 << 30, (1 << 31) - 1] * 62
+    random = np.random.default_rng(4)
+    values = random.integers(-128, 127, (rows, 5), np.int8, endpoint=True)
+    weights = random.integers(-127, 127, (len(shifts), 5), np.int8, endpoint=True)
+    bias = random.integers(-(1 << 31) + 1, 1 << 31, len(shifts))
+    problem, used = Matmul(len(shifts), 5, rows), Requantization(7)
+    kernel = generate(problem, find_target("cortex-m55"), used)
+    want = product(values, weights, bias, multipliers, shifts, used).reshape(-1)
+    packed = kernel.pack(weights, bias, multipliers, shifts)
+    (measured,) = run_on_board([Case(kernel, packed, values, want)], "cortex-m55", tmp_path)
+    np.testing.assert_array_equal(measured.outputs, want)
 
 
 def moved(accesses: Accesses) -> dict[str, int]:

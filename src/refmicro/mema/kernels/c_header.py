@@ -256,6 +256,16 @@ static inline int32x4_t mema_scale_vector(int32x4_t x, int32_t multiplier, int s
     return vrshlq_n_s32(x, right);
 }
 
+/* The same of four channels. */
+static inline int32x4_t mema_scale_vectors(
+    int32x4_t x, int32x4_t multiplier, int32x4_t shift)
+{
+    const int32x4_t zero = vdupq_n_s32(0), right = vminq_s32(shift, zero);
+    x = vqrdmulhq_s32(vshlq_s32(x, vmaxq_s32(shift, zero)), multiplier);
+    x = vqaddq_s32(x, vshrq_n_s32(vandq_s32(x, right), 31));
+    return vrshlq_s32(x, right);
+}
+
 static inline int32x4_t mema_clamp_vector(int32x4_t x, int32_t low, int32_t high, int32_t offset)
 {
     x = vminq_s32(vmaxq_s32(x, vdupq_n_s32(low)), vdupq_n_s32(high));

@@ -5,9 +5,10 @@ VMLADAVA adds all their products to a sum in a general register, VMLALDAVA to on
 last step of a run loads under a predicate: it touches no byte behind the run, and lanes without a
 value are 0. An int16 row meets filter bytes that the load widens.
 
-Outputs of up to four rows of a channel are requantized together: VQRDMULH is the rounding high
-product, and VRSHL after taking 1 from negative values divides with halves away from zero. A single
-row, and the rule of 64-bit sums, are scalar. Stores are the plain kernels'.
+Outputs of up to four rows of a channel, or of four channels of a single row, are requantized
+together: VQRDMULH is the rounding high product, and VRSHL after taking 1 from negative values
+divides with halves away from zero. The rule of 64-bit sums is scalar, and stores are the plain
+kernels'.
 
 Source of the instructions: Arm DDI 0553, and Arm's MVE intrinsics (`arm_mve.h`).
 """
@@ -78,20 +79,52 @@ class VectorParts(Parts):
         """Declarations of channel i's outputs of n rows, four rows at a time."""
         if n == 1 or self.requantization.wide:
             return super().outputs(i, n)
-        low, high, offset = self.limits()
         multiplier, shift = self.operands(i)
         lines = []
         for first in range(0, n, LANES):
             rows, vector = range(first, min(first + LANES, n)), f"v{i}_{first}"
-            lines.append(f"int32x4_t {vector} = vdupq_n_s32(s{i}_{first});")
-            lines += [
-                f"{vector} = vsetq_lane_s32(s{i}_{j}, {vector}, {j - first});" for j in rows[1:]
-            ]
-            lines += [
-                f"{vector} = mema_scale_vector({vector}, {multiplier}, {shift});",
-                f"{vector} = mema_clamp_vector({vector}, {low}, {high}, {offset});",
-            ]
-            lines += [
-                f"const int32_t q{i}_{j} = vgetq_lane_s32({vector}, {j - first});" for j in rows
-            ]
+            lines += _lanes(vector, [f"s{i}_{j}" for j in rows])
+            lines.append(f"{vector} = mema_scale_vector({vector}, {multiplier}, {shift});")
+            lines += self._clamped(vector, [f"q{i}_{j}" for j in rows])
         return lines
+
+    def finish(self, m: int, n: int) -> list[str]:
+        """Outputs and stores of a whole tile of sums."""
+        if n > 1 or self.requantization.wide or not self.layout.scaled:
+            return super().finish(m, n)
+        lines = []
+        for first in range(0, m, LANES):
+            channels, vector = range(first, min(first + LANES, m)), f"v{first}"
+            for i in channels:
+                lines += self.scales(i)
+            lines += _lanes(vector, [f"s{i}_0" for i in channels])
+            lines += _lanes(f"multipliers{first}", [f"multiplier{i}" for i in channels])
+            lines += _lanes(f"shifts{first}", [f"shift{i}" for i in channels])
+            operands = f"{vector}, multipliers{first}, shifts{first}"
+            lines.append(f"{vector} = mema_scale_vectors({operands});")
+            lines += self._clamped(vector, [f"q{i}_0" for i in channels])
+            for i in channels:
+                lines += self.stores(i, m, 1)
+        return lines
+
+    def _clamped(self, vector: str, names: list[str]) -> list[str]:
+        """Clamps and adds the offset; declares the lanes by name."""
+        low, high, offset = self.limits()
+        return [
+            f"{vector} = mema_clamp_vector({vector}, {low}, {high}, {offset});",
+            *(
+                f"const int32_t {name} = vgetq_lane_s32({vector}, {lane});"
+                for lane, name in enumerate(names)
+            ),
+        ]
+
+
+def _lanes(vector: str, values: list[str]) -> list[str]:
+    """Declares a vector of values; lanes without one hold the first again."""
+    return [
+        f"int32x4_t {vector} = vdupq_n_s32({values[0]});",
+        *(
+            f"{vector} = vsetq_lane_s32({value}, {vector}, {lane});"
+            for lane, value in enumerate(values[1:], 1)
+        ),
+    ]

@@ -191,6 +191,13 @@ class Parts:
             lines.append(f"const int32_t q{i}_{j} = mema_clamp({scaled}, {low}, {high}){end};")
         return lines
 
+    def finish(self, m: int, n: int) -> list[str]:
+        """Outputs and stores of a whole tile of sums."""
+        lines = []
+        for i in range(m):
+            lines += [*self.scales(i), *self.outputs(i, n), *self.stores(i, m, n)]
+        return lines
+
     def value_store(self, offset: int, value: str) -> str:
         """The statement that stores one output."""
         if self.target.word_bytes == 1:

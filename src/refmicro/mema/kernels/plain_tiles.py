@@ -109,8 +109,7 @@ def _output_tile(parts: Parts, gather: ConvolutionWriter | None, m: int, n: int)
         body += gather.taps(n, run(parts, m, [(pointer, 0) for pointer in pointers]))
     else:
         body += run(parts, m, [("x", j * parts.layout.run) for j in range(n)])
-    for i in range(m):
-        body += [*parts.scales(i), *parts.outputs(i, n), *parts.stores(i, m, n)]
+    body += parts.finish(m, n)
     return function(f"static void {parts.name}_{m}x{n}({parameters})", body)
 
 

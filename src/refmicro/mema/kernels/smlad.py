@@ -56,8 +56,8 @@ def generate(
 ) -> Kernel:
     """See `refmicro.mema.kernel.generate`.
 
-    Sums beyond int32, shifts to the left under the int64 rule, dilated columns and very wide padded
-    rows go to the plain kernel.
+    Sums beyond int32, shifts to the left under the int64 rule, filters of several rows with dilated
+    columns, and very wide padded rows go to the plain kernel.
     """
     found = find_walk(problem, requantization)
     if found is None:

@@ -145,12 +145,16 @@ def pointer_bias(walk: Walk) -> int:
 
 
 def walk(problem: Matmul | Convolution) -> Walk | None:
-    """How a problem is walked; None where no SMLAD kernel covers it (dilated columns)."""
+    """How a problem is walked; None where no SMLAD kernel covers it.
+
+    That is a filter of several rows whose columns are dilated: its runs lie apart in two ways.
+    """
     if isinstance(problem, Matmul):
         size = problem.input_bytes
         depth = problem.accum_depth
         return Walk(problem.output_depth, size, 1, depth, 0, problem.rows, depth * size)
-    if problem.dilation_width != 1 and problem.filter_width != 1:
+    dilated = problem.dilation_width != 1 and problem.filter_width != 1
+    if dilated and problem.filter_height != 1:
         return None
     size = problem.matmul.input_bytes
     pixel = problem.input_depth * size
@@ -159,23 +163,20 @@ def walk(problem: Matmul | Convolution) -> Walk | None:
     common = {
         "channels": problem.output_depth,
         "value_bytes": size,
-        "runs": problem.filter_height,
-        "run": problem.filter_width * problem.input_depth,
+        "runs": problem.filter_width if dilated else problem.filter_height,
+        "run": problem.input_depth * (1 if dilated else problem.filter_width),
         "images": problem.images,
         "image_bytes": problem.input_height * line,
         "frame": frame,
     }
+    apart = frame.row_bytes if frame else problem.dilation_height * line
+    if dilated:
+        apart = problem.dilation_width * pixel
+    common["run_bytes"] = apart if common["runs"] > 1 else 0
     if frame is None and problem.output_width == 1:
         # One column: the rows of the product are the rows of the image.
-        return Walk(
-            run_bytes=problem.dilation_height * line if problem.filter_height > 1 else 0,
-            rows=problem.output_height,
-            row_bytes=problem.stride_height * line,
-            **common,
-        )
-    apart = frame.row_bytes if frame else problem.dilation_height * line
+        return Walk(rows=problem.output_height, row_bytes=problem.stride_height * line, **common)
     return Walk(
-        run_bytes=apart if problem.filter_height > 1 else 0,
         rows=problem.output_width,
         row_bytes=problem.stride_width * pixel,
         passes=problem.output_height,
@@ -189,7 +190,7 @@ def _frame(problem: Convolution, size: int) -> Frame | None:
     p = problem
     last_row = (p.output_height - 1) * p.stride_height - p.pad_height
     last_row += (p.filter_height - 1) * p.dilation_height
-    width = (p.output_width - 1) * p.stride_width + p.filter_width
+    width = (p.output_width - 1) * p.stride_width + (p.filter_width - 1) * p.dilation_width + 1
     outside = last_row >= p.input_height or width - p.pad_width > p.input_width
     if not (p.pad_height or p.pad_width or outside):
         return None
