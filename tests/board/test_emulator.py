@@ -372,6 +372,13 @@ def test_sources_that_do_not_compile(m4, tmp_path):
         compiled(tmp_path, m4, "char all[8 << 20]; int main(void) { return all[5]; }")
 
 
+def test_a_compiler_without_a_library(m4, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "_library", lambda board: ("--specs=none.specs",))
+    with pytest.raises(EnvironmentMissingError, match="no C library here") as error:
+        compiled(tmp_path, m4, HELLO)
+    assert "libnewlib" in error.value.hint
+
+
 def test_a_cache_that_is_not_writable(monkeypatch, tmp_path):
     if shutil.which("cc") is None:
         pytest.skip("no C compiler here; gcc makes it run")

@@ -18,6 +18,7 @@ from .emulated import HOW_TO_INSTALL, EmulatedBoard, find_emulated, firmware_fol
 
 COMPILE_TIMEOUT_S = 120
 STACK_BYTES = 16384
+_NO_LIBRARY = re.compile(r"cannot read spec file|(string|stdint)\.h: No such file")
 
 C_FLAGS = ("-std=c99", "-O2", "-g", "-ffunction-sections", "-fdata-sections", "-ffreestanding")
 
@@ -103,7 +104,7 @@ def run_compiler(command: Sequence[str]) -> None:
     """Run a compiler under a time limit.
 
     Raises:
-        EnvironmentMissingError: it does not run, or takes too long.
+        EnvironmentMissingError: it does not run, takes too long, or has no C library.
         UsageError: it finds an error in the sources.
     """
     try:
@@ -121,6 +122,12 @@ def run_compiler(command: Sequence[str]) -> None:
         ) from None
     except OSError as error:
         raise EnvironmentMissingError(f"the compiler does not run: {error}") from error
+    if done.returncode and _NO_LIBRARY.search(done.stderr):
+        raise EnvironmentMissingError(
+            f"the compiler has no C library here: {Path(command[0]).name}",
+            hint="install one (for example: apt-get install libnewlib-arm-none-eabi "
+            "picolibc-riscv64-unknown-elf)",
+        )
     if done.returncode:
         said = [
             line

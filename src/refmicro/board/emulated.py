@@ -13,7 +13,8 @@ _RISCV = "riscv64-unknown-elf-"
 HOW_TO_INSTALL = {
     "qemu-system-arm": "install it (for example: apt-get install qemu-system-arm)",
     "qemu-system-riscv32": "install it (for example: apt-get install qemu-system-misc)",
-    f"{_ARM}gcc": "install it (for example: apt-get install gcc-arm-none-eabi)",
+    f"{_ARM}gcc": "install it (for example: apt-get install gcc-arm-none-eabi"
+    " libnewlib-arm-none-eabi)",
     f"{_RISCV}gcc": "install it (for example: apt-get install gcc-riscv64-unknown-elf"
     " picolibc-riscv64-unknown-elf)",
 }
