@@ -64,6 +64,7 @@ def products(draw: st.DrawFn) -> tuple[Matmul, Requantization]:
 def windows(draw: st.DrawFn) -> tuple[Convolution, Requantization]:
     """Convolutions with and without padding, also where rows of the filter lie apart."""
     small, size = st.integers(1, 2), st.integers(1, 6)
+    height = draw(st.integers(1, 3))
     problem = Convolution(
         images=draw(small),
         input_height=draw(size),
@@ -72,11 +73,12 @@ def windows(draw: st.DrawFn) -> tuple[Convolution, Requantization]:
         output_depth=draw(st.integers(1, 9)),
         output_height=draw(size),
         output_width=draw(size),
-        filter_height=draw(st.integers(1, 3)),
+        filter_height=height,
         filter_width=draw(st.integers(1, 3)),
         stride_height=draw(small),
         stride_width=draw(small),
         dilation_height=draw(small),
+        dilation_width=draw(st.integers(1, 3)) if height == 1 else 1,
         pad_height=draw(st.integers(0, 2)),
         pad_width=draw(st.integers(0, 2)),
         input_bits=draw(st.sampled_from([8, 16])),
@@ -136,6 +138,16 @@ def test_any_problem(
     pairs: list[tuple[Matmul | Convolution, Requantization]],
 ) -> None:
     check_on_board(pairs, tmp_path_factory.mktemp("smlad"))
+
+
+@needs_board("cortex-m4")
+def test_dilated_columns_of_one_row(tmp_path: Path) -> None:
+    """A temporal convolution, with the padding of its sides and without."""
+    plain = Convolution(1, 1, 19, 5, 6, 1, 11, 1, 3, dilation_width=4)
+    padded = Convolution(1, 1, 13, 5, 6, 1, 13, 1, 3, dilation_width=3, pad_width=3)
+    used = Requantization(input_zero_point=-4, left_shifts=False)
+    assert generate(plain, M4, used).counts is not None
+    check_on_board([(plain, used), (padded, used)], tmp_path)
 
 
 @needs_board("cortex-m7")
@@ -255,7 +267,7 @@ def test_shifts_that_the_int64_rule_does_not_take() -> None:
 
 
 def test_what_goes_to_the_plain_kernel() -> None:
-    """Sums of 64 bits, dilated columns, padded rows too long for a stack."""
+    """Sums of 64 bits, columns dilated in several rows, padded rows too long for a stack."""
     wide = Requantization(low=-32768, high=32767, wide=True, wide_sums=True)
     assert generate(Matmul(4, 4, 4, input_bits=16), M4, wide).counts is None
     used = Requantization()
