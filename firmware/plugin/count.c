@@ -2,9 +2,9 @@
  * and for each function, alone (`self`) and with what it calls (`inclusive`).
  *
  * QEMU's plugin interface is declared here by hand, because distributions ship QEMU without its
- * header. Only functions are used whose signatures are the same in all versions of the interface;
- * PLUGIN_API says which version this library claims to be made for. QEMU names what it lacks when
- * it refuses the library, and `refmicro.board.counting` passes that on.
+ * header; all functions used are in version 1. PLUGIN_API says which version this library claims to
+ * be made for. An emulator that refuses it says which versions it takes or which function it lacks;
+ * `refmicro.board.counting` builds it again for that version, or passes on what is missing.
  * Source: QEMU, `include/qemu/qemu-plugin.h`, and the plugins under `tests/plugin`.
  *
  * Arguments: plan=FILE (regions, functions, spans and marks), out=FILE (the counts, written when QEMU
