@@ -21,7 +21,8 @@ class Target:
         core: the processor in words.
         family: which generator writes its kernels: `plain`, `smlad` or `helium`.
         registers: general registers that an inner loop may use.
-        fixed_registers: of these, taken by pointers, the loop's end and temporary values.
+        fixed_registers: of these, taken by pointers, the loop's end and temporary values; where a
+            compiler allocates, what GCC 12.2 needs to keep the inner loop free of spills.
         operand_registers: registers of a held word: 2 where the multiply instruction wants its
             values unpacked.
         word_bytes: bytes that one load into a register, or one store, moves at most.
@@ -95,6 +96,9 @@ _ROWS = (
         name="cortex-m4",
         core="Arm Cortex-M4 (ARMv7E-M)",
         family="smlad",
+        # 14 of the core and 32 of the floating-point unit, which `vmov` reaches without memory. Of
+        # them a tile of 4 rows takes 4 pointers to rows, up to 9 other pointers and counters, and 5
+        # words that are read ahead.
         registers=46,
         fixed_registers=18,
         operand_registers=2,
