@@ -199,9 +199,11 @@ def test_only_packets_without_a_use_stop(home: Path) -> None:
 def test_faults_are_shown_in_part_and_counted_whole() -> None:
     faults = Faults()
     for line in range(8):
-        faults.add("time goes backwards", f"f:{line}", line)
+        faults.add("time goes backwards", f"/data/living_1/f:{line}", line)
     assert faults.counts() == {"time goes backwards": 8}
     assert len(faults.lines()) == 6
+    assert faults.lines()[0].startswith("/data/living_1/f:0: ")
+    assert faults.lines(whole_paths=False)[0].startswith("living_1/f:0: ")
     assert faults.lines()[-1] == "time goes backwards: 8 in all"
 
 

@@ -170,7 +170,7 @@ def _site(prepared: Prepared, teacher: Fit) -> dict[str, Any]:
         "classes": list(site.classes),
         "windows": {part: len(getattr(prepared, part)) for part in parts},
         "faults": site.faults.counts(),
-        "fault_lines": site.faults.lines(),
+        "fault_lines": site.faults.lines(whole_paths=False),
         "teacher": dataclasses.asdict(rightness),
     }
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -45,12 +45,18 @@ class Faults:
         """How many of each kind, in alphabetical order."""
         return dict(sorted(Counter(problem.kind for problem in self.problems).items()))
 
-    def lines(self) -> list[str]:
-        """One line for each of the first faults of a kind, then how many there are."""
+    def lines(self, *, whole_paths: bool = True) -> list[str]:
+        """One line for each of the first faults of a kind, then how many there are.
+
+        Args:
+            whole_paths: else a file is named with its folder alone, the same on every machine.
+        """
         found = []
         for kind, count in self.counts().items():
-            same = [str(problem) for problem in self.problems if problem.kind == kind]
-            found += same[:_SHOWN]
+            same = [problem for problem in self.problems if problem.kind == kind][:_SHOWN]
+            if not whole_paths:
+                same = [replace(one, place="/".join(Path(one.place).parts[-2:])) for one in same]
+            found += map(str, same)
             if count > _SHOWN:
                 found.append(f"{kind}: {count} in all")
         return found
