@@ -40,6 +40,7 @@ ops:  ## write docs/ops.md and the list in docs/limits.md from operators and rec
 golden:  ## write the golden vectors again (after a change of the TFLM pin)
 	$(PYTHON) golden/write.py
 
-bench:  ## ratios against mcufit and the wheel, side by side
+bench:  ## ratios against mcufit, the wheel and LiteRT, side by side, into docs/results
 	$(PYTHON) benchmarks/estimate_against_mcufit.py
-	$(PYTHON) benchmarks/batch_against_wheel.py
+	$(PYTHON) benchmarks/estimate_scaling.py
+	$(PYTHON) benchmarks/speed.py

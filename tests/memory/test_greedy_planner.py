@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refmicro.memory import greedy_planner
 from refmicro.memory.greedy_planner import Buffer, greedy_plan, plan_bytes
 from refmicro.memory.offline_plan import ONLINE
 from refmicro.memory.verifier import Placement, find_conflicts
@@ -54,6 +55,13 @@ def buffer_lists(draw, offline=True):
 @given(buffer_lists())
 def test_same_offsets_as_the_list(buffers):
     assert greedy_plan(buffers) == listed_plan(buffers)
+
+
+@given(buffer_lists(), st.sampled_from([-1, 0, 7]))
+def test_arrays_take_over_at_any_time(buffers, visits):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(greedy_planner, "TREE_VISITS_MAX", visits)
+        assert greedy_plan(buffers) == listed_plan(buffers)
 
 
 @given(buffer_lists(offline=False))
