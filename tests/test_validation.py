@@ -18,7 +18,7 @@ from refmicro.cli.main import main
 from refmicro.errors import UsageError
 from refmicro.model.reader import read_model
 from tests.board.conftest import missing_tools
-from tests.models import MAMBA, TFLM
+from tests.models import MAMBA
 
 MODEL = MAMBA["s_elu_stream_int8"]
 SMALL = MAMBA["s_elu_head_int8"]
@@ -112,12 +112,25 @@ def test_a_difference_is_exit_4(wrong_golden, capsys):
     assert "FULLY_CONNECTED" in text
 
 
-def test_the_sources_are_kept(tmp_path, capsys):
+def test_a_program_that_is_kept_runs_again(tmp_path, capsys):
     skip_without_tools("mps2-an386")
     board = ["--board", "qemu:mps2-an386", "--golden", str(SMALL.parent)]
-    assert validated(capsys, str(SMALL), *board, "--keep", str(tmp_path / "kept"))[0] == 0
-    names = {path.name for path in (tmp_path / "kept").iterdir()}
+    kept = tmp_path / "kept"
+    code, first = validated(capsys, str(SMALL), *board, "--keep", str(kept))
+    assert code == 0
+    names = {path.name for path in kept.iterdir()}
     assert {"s_elu_head_int8.c", "s_elu_head_int8.elf", "golden_model.h"} <= names
+    program = ["--program", str(kept / "s_elu_head_int8.elf")]
+    code, again = validated(capsys, str(SMALL), *board, *program)
+    assert code == 0
+    assert again["flash"] == {"model": None, "program": first["flash"]["program"]}
+    counts = [found["counts"] for found in (first, again)]
+    # The runner's few instructions around an invocation come to it.
+    assert 0 < counts[1]["instructions"] - counts[0]["instructions"] < 40 * first["invocations"]
+    assert main(["validate", str(SMALL), *board, *program]) == 0
+    assert "flash of the program" in capsys.readouterr().out
+    assert main(["validate", str(SMALL), *board, "--program", str(SMALL)]) == 2
+    assert "not a 32-bit little-endian ELF program" in capsys.readouterr().err
 
 
 def test_exported_sources_run_on_a_serial_port(tmp_path, capsys):
@@ -210,11 +223,12 @@ def test_no_compiler_is_exit_5(monkeypatch, tmp_path, capsys):
     assert "hint: install it" in error
 
 
-def test_an_operator_without_c_is_exit_3(capsys):
+def test_an_operator_without_c_is_exit_3(monkeypatch, capsys):
     skip_without_tools("mps2-an386")
-    model = str(TFLM["audio_preprocessor_int8"])
-    assert main(["validate", model, "--board", "qemu:mps2-an386", "--count", "1"]) == 3
-    assert "SignalWindow" in capsys.readouterr().err
+    monkeypatch.setattr("refmicro.emit.registry.find", lambda name: None)
+    golden = ["--golden", str(SMALL.parent)]
+    assert main(["validate", str(SMALL), "--board", "qemu:mps2-an386", *golden]) == 3
+    assert "FULLY_CONNECTED" in capsys.readouterr().err
 
 
 def test_names_are_identifiers():

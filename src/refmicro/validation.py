@@ -32,6 +32,9 @@ from refmicro.golden import write_golden
 from refmicro.model.graph import Model
 
 INVOKE_TIMEOUT_S = 60.0
+RUNNER_INVOKE = "call_invoke"
+"""The function of `firmware/common/runner.c` within which a model is invoked."""
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -176,19 +179,74 @@ def validate_emulated(
         built = build.build_runner(
             runner_model(emitted, model), board, Path(folder), stack_bytes=stack_bytes
         )
-        limit_s = 600 + vectors.count * vectors.steps * timeout_s
-        with emulator.connected(
-            built.elf, board, regions=_regions(built.elf), limit_s=limit_s
-        ) as running:
-            client = session.open_session(running.link)
-            comparison, memory = _compared(client, model, vectors, timeout_s, board.id, progress)
-            client.command("exit")
-    document = _head(model, path, vectors, comparison)
-    document["board"] = {"id": f"qemu:{board.id}", "name": board.name, "cpu": board.cpu}
-    document["ram"] = _ram(memory, emitted.ram_bytes)
+        found, counted = _emulated(built.elf, model, board, vectors, timeout_s, progress)
+    document = _head(model, path, vectors, found.comparison)
+    document["board"] = _board(board)
+    document["ram"] = _ram(found.memory, emitted.ram_bytes)
     document["flash"] = {"model": built.sizes.model, "program": built.sizes.program}
-    document["counts"] = _counts(running.counted, emitted, comparison.rows)
+    document["counts"] = _counts(counted, emitted, found.comparison.rows)
     return Validation(document["equal"], document)
+
+
+def validate_program(
+    model: Model,
+    path: Path,
+    elf: Path,
+    board: EmulatedBoard,
+    vectors: Vectors,
+    *,
+    timeout_s: float = INVOKE_TIMEOUT_S,
+    progress: Progress = lambda text, done, total: None,
+) -> Validation:
+    """Compare a program of the user's, for example `tflm_harness`, on an emulated board.
+
+    Raises:
+        EnvironmentMissingError: no emulator, or the board fails.
+        BoardError: the program is not refmicro's runner, or runs another model.
+        UsageError: the file is no program.
+    """
+    sizes = build.section_bytes(elf)
+    found, counted = _emulated(elf, model, board, vectors, timeout_s, progress)
+    document = _head(model, path, vectors, found.comparison)
+    document["board"] = _board(board)
+    document["ram"] = _ram(found.memory, None)
+    document["flash"] = {"model": None, "program": sizes}
+    invoke = counted.functions.get(RUNNER_INVOKE)
+    document["counts"] = None
+    if invoke is not None:
+        rows = found.comparison.rows
+        document["counts"] = {"invocations": rows, **asdict(invoke.inclusive), "operators": []}
+    return Validation(document["equal"], document)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a session with a board gave."""
+
+    comparison: session.Comparison
+    memory: session.Memory
+
+
+def _emulated(
+    elf: Path,
+    model: Model,
+    board: EmulatedBoard,
+    vectors: Vectors,
+    timeout_s: float,
+    progress: Progress,
+) -> tuple[_Found, Counted]:
+    """Run a program with a runner in it, and end it."""
+    limit_s = 600 + vectors.count * vectors.steps * timeout_s
+    with emulator.connected(elf, board, regions=_regions(elf), limit_s=limit_s) as running:
+        client = session.open_session(running.link)
+        found = _compared(client, model, vectors, timeout_s, board.id, progress)
+        client.command("exit")
+    assert running.counted is not None, "the program has ended"
+    return found, running.counted
+
+
+def _board(board: EmulatedBoard) -> dict[str, str]:
+    return {"id": f"qemu:{board.id}", "name": board.name, "cpu": board.cpu}
 
 
 def emitted_for(model: Model, path: Path, board: EmulatedBoard) -> Emitted:
@@ -218,10 +276,10 @@ def validate_serial(
     """
     with serial_link.connected(port, baud=baud) as link:
         client = session.open_session(link)
-        comparison, memory = _compared(client, model, vectors, timeout_s, port, progress)
-    document = _head(model, path, vectors, comparison)
+        found = _compared(client, model, vectors, timeout_s, port, progress)
+    document = _head(model, path, vectors, found.comparison)
     document["board"] = {"id": f"serial:{port}", "name": port, "cpu": None}
-    document["ram"] = _ram(memory, None)
+    document["ram"] = _ram(found.memory, None)
     document["flash"] = document["counts"] = None
     return Validation(document["equal"], document)
 
@@ -233,7 +291,7 @@ def _compared(
     timeout_s: float,
     name: str,
     progress: Progress,
-) -> tuple[session.Comparison, session.Memory]:
+) -> _Found:
     profile = session.read_profile(client)
     wanted = build.model_digest(model.source or b"")
     if profile.digest != wanted:
@@ -250,7 +308,7 @@ def _compared(
         timeout_s=timeout_s,
         progress=lambda done, total: progress(f"vectors on {name}", done, total),
     )
-    return comparison, session.read_memory(client)
+    return _Found(comparison, session.read_memory(client))
 
 
 def model_name(path: Path) -> str:
@@ -292,15 +350,20 @@ def export_sources(model: Model, path: Path, target: str, folder: Path) -> list[
 
 def _regions(elf: Path) -> dict[str, tuple[int | str, int | str]]:
     """Stack, other RAM, constants, and the rest of flash, where literals stand among the code."""
-    regions: dict[str, tuple[int | str, int | str]] = {
+    program = read_elf(elf)
+    places = {
         "stack": ("__stack_limit", "__stack_top"),
         "ram": ("__ram_start", "__ram_end"),
+        "code": ("__flash_start", "__flash_end"),
     }
-    for section in read_elf(elf).sections:
+    # A program of the user's may have been linked otherwise: then less is told apart.
+    known = {name: place for name, place in places.items() if set(place) <= set(program.symbols)}
+    code = known.pop("code", None)
+    regions: dict[str, tuple[int | str, int | str]] = {**known}
+    for section in program.sections:
         if section.name == ".rodata" and section.size_bytes:
             regions["constants"] = (section.address, section.address + section.size_bytes)
-    regions["code"] = ("__flash_start", "__flash_end")
-    return regions
+    return regions if code is None else {**regions, "code": code}
 
 
 def _head(

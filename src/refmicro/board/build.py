@@ -273,14 +273,14 @@ def build_runner(
         flags=flags,
         stack_bytes=stack_bytes,
     )
-    return Built(elf, Sizes(_section_bytes(object_file), _section_bytes(elf)))
+    return Built(elf, Sizes(section_bytes(object_file), section_bytes(elf)))
 
 
 _SECTION_KINDS = ("start", "text", "rodata", "data", "bss", "stack", "ARM.exidx")
 """`.text.invoke` is of `.text`; RISC-V's `.sdata` is small `.data`."""
 
 
-def _section_bytes(path: Path) -> dict[str, int]:
+def section_bytes(path: Path) -> dict[str, int]:
     """Sizes of the sections that take memory, those of single functions and objects together."""
     sums: dict[str, int] = {}
     for section in read_elf(path).sections:

@@ -38,6 +38,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help=f"seconds for one invocation (default: {TIMEOUT_S:g})",
     )
+    parser.add_argument(
+        "--program", type=Path, metavar="ELF", help="run this program of yours instead (qemu)"
+    )
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep sources and program (qemu)")
     parser.add_argument(
         "--export", type=Path, metavar="DIR", help="write the sources for a real board, run nothing"
@@ -90,27 +93,28 @@ def _validated(model: Model, kind: str, board: object, args: argparse.Namespace)
     from refmicro.board import build, emulator
     from refmicro.cli._progress import progress_bar
     from refmicro.errors import UsageError
-    from refmicro.validation import emitted_for, validate_emulated, validate_serial
+    from refmicro.validation import (
+        emitted_for,
+        validate_emulated,
+        validate_program,
+        validate_serial,
+    )
 
     path = Path(args.model)
     emitted = None
     if kind == "qemu":
-        build.compiler(board)
         emulator.emulator_program(board)
+    if kind == "qemu" and args.program is None:
+        build.compiler(board)
     with progress_bar("validate") as advance:
-        if kind == "qemu":
+        if kind == "qemu" and args.program is None:
             emitted = emitted_for(model, path, board)
         vectors = _vectors(model, path, args, advance)
+        common = {"timeout_s": args.timeout, "progress": advance}
         if kind == "serial":
-            return validate_serial(
-                model,
-                path,
-                board,
-                vectors,
-                baud=args.baud,
-                timeout_s=args.timeout,
-                progress=advance,
-            )
+            return validate_serial(model, path, board, vectors, baud=args.baud, **common)
+        if args.program is not None:
+            return validate_program(model, path, args.program, board, vectors, **common)
         if args.keep is not None:
             try:
                 args.keep.mkdir(parents=True, exist_ok=True)
@@ -123,9 +127,8 @@ def _validated(model: Model, kind: str, board: object, args: argparse.Namespace)
             vectors,
             emitted=emitted,
             stack_bytes=args.stack // 8 * 8,
-            timeout_s=args.timeout,
             keep=args.keep,
-            progress=advance,
+            **common,
         )
 
 

@@ -69,10 +69,11 @@ def _memory(document: dict[str, Any]) -> Table:
         table.add_row("", "", "the stack is full and may have overflowed: give it more")
     if document["flash"] is not None:
         for key, name in (("model", "flash of the model"), ("program", "flash of the program")):
-            sizes = document["flash"][key]
+            sizes = document["flash"][key] or {}
             stored = {part: sizes[part] for part in FLASH_SECTIONS if sizes.get(part)}
             parts = ", ".join(f"{part} {size:,}" for part, size in stored.items())
-            table.add_row(name, show_bytes(sum(stored.values())), parts)
+            if stored:
+                table.add_row(name, show_bytes(sum(stored.values())), parts)
     if document["counts"] is None:
         mean_us = document["time_us"] / document["invocations"]
         table.add_row("time", f"{mean_us:,.0f} us", "of an invocation, by the board's clock")
