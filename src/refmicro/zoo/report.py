@@ -287,6 +287,7 @@ def _sound_summary(sound: kws.Result) -> dict[str, Any]:
     return {
         "features": sound.config.features.kind,
         "frames": sound.config.model.frames,
+        "qat_epochs": sound.config.qat_epochs,
         "accuracy": kws.summary(sound)["accuracy"],
     }
 
@@ -298,8 +299,8 @@ def markdown(document: dict[str, Any]) -> str:
     lines = [
         "# Keyword spotting with Mamba on TFLM",
         "",
-        "Written by `refmicro train kws-mamba --report`; every figure of the first two tables was "
-        "measured in that run.",
+        f"Written by `{_command(document)}`; every figure of the first two tables was measured in "
+        "that run.",
         "",
         f"Corpus: {corpus['name']}; {counts['training']} clips for training, "
         f"{counts['validation']} for validation, {counts['testing']} for the test, "
@@ -326,6 +327,20 @@ def markdown(document: dict[str, Any]) -> str:
     lines += ["", f"Files left out of the corpus: {len(left)}.", *(f"- {text}" for text in left)]
     lines += ["", "![RAM against accuracy](kws-mamba.png)", ""]
     return "\n".join(lines)
+
+
+def _command(document: dict[str, Any]) -> str:
+    """The line that gives this report again, but for where the data and the run are."""
+    words = ["refmicro train kws-mamba --report"]
+    if document["clips"] < document["corpus"]["clips"]["testing"]:
+        words.append(f"--clips {document['clips']}")
+    if document["discretisations"]:
+        words.append("--compare-discretisations")
+    if document["sound"] is None:
+        words.append("--without-front-end")
+    elif document["sound"]["qat_epochs"] != document["configuration"]["qat_epochs"]:
+        words.append(f"--front-end-qat-epochs {document['sound']['qat_epochs']}")
+    return " ".join(words)
 
 
 def _corpus_text(corpus: dict[str, Any]) -> str:
@@ -356,8 +371,9 @@ def _accuracy_table(document: dict[str, Any]) -> list[str]:
     for name, found in document["discretisations"].items():
         lines.append(f"| float, discretisation `{name}` | {_percent(found)} |")
     for name, found in (document["sound"] or {"accuracy": {}})["accuracy"].items():
-        kind = document["sound"]["features"]
-        lines.append(f"| {names[name]}, features `{kind}` | {_percent(found)} |")
+        kind, epochs = document["sound"]["features"], document["sound"]["qat_epochs"]
+        text = f"{names[name]} ({epochs} epochs)" if name == "qat" else names[name]
+        lines.append(f"| {text}, features `{kind}` | {_percent(found)} |")
     return [*lines, ""]
 
 
