@@ -11,7 +11,10 @@ import pytest
 from refmicro.cli.main import main
 from refmicro.emit import compiler, emitter
 from refmicro.emit.compiler import find_compiler
+from refmicro.model.writer import write_model
+from refmicro.types import DType
 from tests.models import ALL
+from tests.ops.elementwise import single_model
 
 HEAD = str(ALL["s_elu_head_int8"])
 SPOTTER = str(ALL["kws_mamba_int8"])
@@ -84,11 +87,12 @@ def test_the_same_bytes_each_time(tmp_path: Path) -> None:
 
 
 def test_operators_without_c(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(ALL["audio_preprocessor_int8"], "-o", tmp_path / "c") == 3
+    model = single_model("LOGISTIC", DType.FLOAT32, (4,))
+    (tmp_path / "float.tflite").write_bytes(write_model(model))
+    assert run(tmp_path / "float.tflite", "-o", tmp_path / "c") == 3
     out, err = capsys.readouterr()
     assert out == ""
-    assert "cannot be emitted as C" in err
-    assert "SignalWindow" in err
+    assert "operator 0 (LOGISTIC): cannot be emitted as C: takes float32" in err
     assert "hint:" in err
     assert names(tmp_path / "c") == []
 

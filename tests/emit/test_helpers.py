@@ -1,4 +1,4 @@
-"""The closed form of TFLM's requantization against the rule itself, and what helpers bring along."""
+"""The closed form of TFLM's requantization against the rule, and what helpers bring along."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -262,6 +262,243 @@ static inline int16_t tanh_int16(int32_t x, const uint16_t *table)
     return (int16_t)((result + (1 << 7)) >> 8);
 }
 """,
+    "quotient": """\
+/* a / b; 0 where b is 0, and what wraps around where the quotient does not fit. */
+static inline int32_t quotient(int32_t a, int32_t b)
+{
+    if (b == 0) {
+        return 0;
+    }
+    return b == -1 ? (int32_t)(0 - (uint32_t)a) : a / b;
+}
+""",
+    "rounded_root": """\
+/* The square root to the nearest, but for values whose rounded root would have a bit more. */
+static uint32_t rounded_root(uint64_t x)
+{
+    uint64_t root = 0;
+    uint64_t rest = x;
+    for (uint64_t bit = UINT64_C(1) << 62; bit != 0; bit >>= 2) {
+        if (rest >= root + bit) {
+            rest -= root + bit;
+            root = (root >> 1) + bit;
+        } else {
+            root >>= 1;
+        }
+    }
+    const uint64_t largest = x >> 32 == 0 ? 0xFFFF : 0xFFFFFFFF;
+    return (uint32_t)(root + (rest > root && root != largest));
+}
+""",
+    "wide_function": """\
+/* TFLM's `WideDynamicFunction`: parabolas over a quarter of each power of two. */
+static int16_t wide_function(uint32_t x, const arena_int16_t *lut)
+{
+    if (x <= 2) {
+        return lut[x];
+    }
+    const int interval = 32 - leading_zeros(x);
+    const arena_int16_t *piece = lut + 4 * interval - 6;
+    const uint32_t shifted = interval < 11 ? x << (11 - interval) : x >> (interval - 11);
+    const int32_t fraction = (int32_t)(shifted & 0x3FF);
+    const int32_t curve = (((piece[2] * fraction) >> 5) + piece[1] * 32) * fraction;
+    return (int16_t)(((curve + (1 << 14)) >> 15) + piece[0]);
+}
+""",
+    "natural_log": """\
+/* TFLM's `Log32` of x > 0, modulo 2^32. */
+static uint32_t natural_log(uint32_t x, uint32_t scale, const uint16_t *table)
+{
+    const int integer = 31 - leading_zeros(x);
+    uint32_t fraction = x - (UINT32_C(1) << integer);
+    fraction = integer < 16 ? fraction << (16 - integer) : fraction >> (integer - 16);
+    const uint32_t piece = fraction >> 9;
+    const int32_t place = (int32_t)(fraction - (piece << 9));
+    const int32_t rise = table[piece + 1] - table[piece];
+    const int64_t log2 = ((int64_t)integer << 16) + fraction + table[piece] + (rise * place >> 16);
+    const int64_t natural = (45426 * log2 + 32768) >> 16;
+    return (uint32_t)((scale * (uint64_t)natural + 32768) & 0xFFFFFFFF) >> 16;
+}
+""",
+    "fft_rounded": """\
+/* A product without its fraction, to the nearest. */
+static inline int32_t fft_rounded(int32_t x)
+{
+    return (x + 16384) >> 15;
+}
+""",
+    "fft_turned": """\
+/* A value, divided by what `reciprocal` is one over, times a root of unity. */
+static inline void fft_turned(
+    const arena_int16_t *z, const int16_t *root, int32_t reciprocal, int32_t *to)
+{
+    const int32_t re = fft_rounded(z[0] * reciprocal);
+    const int32_t im = fft_rounded(z[1] * reciprocal);
+    to[0] = fft_rounded(re * root[0] - im * root[1]);
+    to[1] = fft_rounded(re * root[1] + im * root[0]);
+}
+""",
+    "fft_by_2": """\
+static void fft_by_2(arena_int16_t *z, const int16_t *roots, int inner, int outer)
+{
+    for (int o = 0; o < outer; o++) {
+        for (int j = 0; j < inner; j++) {
+            arena_int16_t *a = z + 2 * (2 * o * inner + j);
+            arena_int16_t *b = a + 2 * inner;
+            const int32_t re = fft_rounded(a[0] * 16383);
+            const int32_t im = fft_rounded(a[1] * 16383);
+            int32_t t[2];
+            fft_turned(b, roots + 2 * (j * outer), 16383, t);
+            a[0] = (int16_t)(re + t[0]);
+            a[1] = (int16_t)(im + t[1]);
+            b[0] = (int16_t)(re - t[0]);
+            b[1] = (int16_t)(im - t[1]);
+        }
+    }
+}
+""",
+    "fft_by_3": """\
+static void fft_by_3(arena_int16_t *z, const int16_t *roots, int inner, int outer)
+{
+    const int32_t factor = roots[2 * inner * outer + 1];
+    for (int o = 0; o < outer; o++) {
+        for (int j = 0; j < inner; j++) {
+            arena_int16_t *a = z + 2 * (3 * o * inner + j);
+            arena_int16_t *b = a + 2 * inner;
+            arena_int16_t *c = b + 2 * inner;
+            const int32_t re = fft_rounded(a[0] * 10922);
+            const int32_t im = fft_rounded(a[1] * 10922);
+            int32_t t[2];
+            int32_t u[2];
+            fft_turned(b, roots + 2 * (j * outer), 10922, t);
+            fft_turned(c, roots + 4 * (j * outer), 10922, u);
+            const int32_t both_re = t[0] + u[0];
+            const int32_t both_im = t[1] + u[1];
+            const int32_t middle_re = re - (both_re >> 1);
+            const int32_t middle_im = im - (both_im >> 1);
+            const int32_t gap_re = fft_rounded((t[0] - u[0]) * factor);
+            const int32_t gap_im = fft_rounded((t[1] - u[1]) * factor);
+            a[0] = (int16_t)(re + both_re);
+            a[1] = (int16_t)(im + both_im);
+            b[0] = (int16_t)(middle_re - gap_im);
+            b[1] = (int16_t)(middle_im + gap_re);
+            c[0] = (int16_t)(middle_re + gap_im);
+            c[1] = (int16_t)(middle_im - gap_re);
+        }
+    }
+}
+""",
+    "fft_by_4": """\
+static void fft_by_4(arena_int16_t *z, const int16_t *roots, int inner, int outer)
+{
+    for (int o = 0; o < outer; o++) {
+        for (int j = 0; j < inner; j++) {
+            arena_int16_t *a = z + 2 * (4 * o * inner + j);
+            const int32_t re = fft_rounded(a[0] * 8191);
+            const int32_t im = fft_rounded(a[1] * 8191);
+            int32_t t[3][2];
+            for (int i = 1; i < 4; i++) {
+                fft_turned(a + 2 * i * inner, roots + 2 * (i * j * outer), 8191, t[i - 1]);
+            }
+            const int32_t plus_re = re + t[1][0];
+            const int32_t plus_im = im + t[1][1];
+            const int32_t minus_re = re - t[1][0];
+            const int32_t minus_im = im - t[1][1];
+            const int32_t both_re = t[0][0] + t[2][0];
+            const int32_t both_im = t[0][1] + t[2][1];
+            const int32_t gap_re = t[0][0] - t[2][0];
+            const int32_t gap_im = t[0][1] - t[2][1];
+            a[0] = (int16_t)(plus_re + both_re);
+            a[1] = (int16_t)(plus_im + both_im);
+            a += 2 * inner;
+            a[0] = (int16_t)(minus_re + gap_im);
+            a[1] = (int16_t)(minus_im - gap_re);
+            a += 2 * inner;
+            a[0] = (int16_t)(plus_re - both_re);
+            a[1] = (int16_t)(plus_im - both_im);
+            a += 2 * inner;
+            a[0] = (int16_t)(minus_re - gap_im);
+            a[1] = (int16_t)(minus_im + gap_re);
+        }
+    }
+}
+""",
+    "fft_by_5": """\
+static void fft_by_5(arena_int16_t *z, const int16_t *roots, int inner, int outer)
+{
+    const int16_t *ya = roots + 2 * inner * outer;
+    const int16_t *yb = roots + 4 * inner * outer;
+    for (int o = 0; o < outer; o++) {
+        for (int j = 0; j < inner; j++) {
+            arena_int16_t *a = z + 2 * (5 * o * inner + j);
+            const int32_t re = fft_rounded(a[0] * 6553);
+            const int32_t im = fft_rounded(a[1] * 6553);
+            int32_t t[4][2];
+            for (int i = 1; i < 5; i++) {
+                fft_turned(a + 2 * i * inner, roots + 2 * (i * j * outer), 6553, t[i - 1]);
+            }
+            int32_t s[2][2];
+            int32_t d[2][2];
+            for (int p = 0; p < 2; p++) {
+                s[0][p] = t[0][p] + t[3][p];
+                d[0][p] = t[0][p] - t[3][p];
+                s[1][p] = t[1][p] + t[2][p];
+                d[1][p] = t[1][p] - t[2][p];
+            }
+            const int32_t first[2] = {re, im};
+            int32_t near[2];
+            int32_t far[2];
+            for (int p = 0; p < 2; p++) {
+                a[p] = (int16_t)(first[p] + s[0][p] + s[1][p]);
+                near[p] = first[p] + fft_rounded(s[0][p] * ya[0]) + fft_rounded(s[1][p] * yb[0]);
+                far[p] = first[p] + fft_rounded(s[0][p] * yb[0]) + fft_rounded(s[1][p] * ya[0]);
+            }
+            const int32_t near_turn[2] = {
+                fft_rounded(d[0][1] * ya[1]) + fft_rounded(d[1][1] * yb[1]),
+                -fft_rounded(d[0][0] * ya[1]) - fft_rounded(d[1][0] * yb[1])};
+            const int32_t far_turn[2] = {
+                -fft_rounded(d[0][1] * yb[1]) + fft_rounded(d[1][1] * ya[1]),
+                fft_rounded(d[0][0] * yb[1]) - fft_rounded(d[1][0] * ya[1])};
+            for (int p = 0; p < 2; p++) {
+                a[2 * inner + p] = (int16_t)(near[p] - near_turn[p]);
+                a[4 * inner + p] = (int16_t)(far[p] + far_turn[p]);
+                a[6 * inner + p] = (int16_t)(far[p] - far_turn[p]);
+                a[8 * inner + p] = (int16_t)(near[p] + near_turn[p]);
+            }
+        }
+    }
+}
+""",
+    "fft_separated": """\
+/* From the complex FFT of pairs of real values to the real FFT. */
+static void fft_separated(
+    const arena_int16_t *z, const int16_t *turns, arena_int16_t *out, int half)
+{
+    const int32_t re = fft_rounded(z[0] * 16383);
+    const int32_t im = fft_rounded(z[1] * 16383);
+    out[0] = (int16_t)(re + im);
+    out[1] = 0;
+    out[2 * half] = (int16_t)(re - im);
+    out[2 * half + 1] = 0;
+    for (int k = 1; k <= half / 2; k++) {
+        const arena_int16_t *low = z + 2 * k;
+        const arena_int16_t *high = z + 2 * (half - k);
+        const int32_t low_re = fft_rounded(low[0] * 16383);
+        const int32_t low_im = fft_rounded(low[1] * 16383);
+        const int32_t high_re = fft_rounded(high[0] * 16383);
+        const int32_t high_im = fft_rounded((int16_t)(-high[1]) * 16383);
+        const int32_t gap_re = low_re - high_re;
+        const int32_t gap_im = low_im - high_im;
+        const int16_t *turn = turns + 2 * (k - 1);
+        const int32_t odd_re = (int16_t)fft_rounded(gap_re * turn[0] - gap_im * turn[1]);
+        const int32_t odd_im = (int16_t)fft_rounded(gap_re * turn[1] + gap_im * turn[0]);
+        out[2 * k] = (int16_t)((low_re + high_re + odd_re) >> 1);
+        out[2 * k + 1] = (int16_t)((low_im + high_im + odd_im) >> 1);
+        out[2 * (half - k)] = (int16_t)((low_re + high_re - odd_re) >> 1);
+        out[2 * (half - k) + 1] = (int16_t)((odd_im - low_im - high_im) >> 1);
+    }
+}
+""",
 }
 """In the order in which a file holds them."""
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from refmicro.emit import c_text
 from refmicro.errors import UnsupportedError
+from refmicro.ops.registry import module_name
 from refmicro.program import PreparedNode, Program, place
 from refmicro.types import Tensor
 
@@ -205,7 +206,7 @@ class Op:
     @property
     def base(self) -> str:
         """How functions and constants of the operator are named."""
-        return c_text.identifier(self.node.name).lower()
+        return c_text.identifier(module_name(self.node.name))
 
     def input(self, index: int) -> Operand | None:
         """Input `index`, None where it is absent."""

@@ -151,7 +151,7 @@ def _source(unit: Unit, ops: list[Op], plan: Plan, name: str) -> str:
 #else
 #define ARENA_TYPE
 #endif
-{_arena_types(unit)}
+{_arena_types(helpers + functions)}
 static union {{
     {word} alignment;
     uint8_t bytes[{max(1, plan.arena_bytes)}];
@@ -176,10 +176,9 @@ def _uses_math(unit: Unit) -> bool:
     return any(word in text for text in texts for word in ("INFINITY", "NAN", "sqrtf"))
 
 
-def _arena_types(unit: Unit) -> str:
-    texts = "".join(unit.functions.values())
+def _arena_types(text: str) -> str:
     names = ("int16_t", "uint16_t", "int32_t", "uint32_t", "int64_t", "uint64_t", "float")
-    used = [name for name in names if f"arena_{name} " in texts]
+    used = [name for name in names if f"arena_{name} " in text]
     return "".join(f"typedef {name} ARENA_TYPE arena_{name};\n" for name in used)
 
 
@@ -251,8 +250,10 @@ def _reset_state(unit: Unit, place: StatePlace, data: bytes, plan: Plan) -> list
         return [f"filled({where}, {data[0] if data else 0}, {len(data)});"]
     values = ", ".join(integer(value) for value in data)
     return [
-        f"static const uint8_t first[{len(data)}] = {{{values}}};",
-        f"copied({where}, first, {len(data)});",
+        "{",
+        f"    static const uint8_t first[{len(data)}] = {{{values}}};",
+        f"    copied({where}, first, {len(data)});",
+        "}",
     ]
 
 
