@@ -102,10 +102,10 @@ def _validated(model: Model, kind: str, board: object, args: argparse.Namespace)
 
     path = Path(args.model)
     emitted = None
-    if kind == "qemu":
-        emulator.emulator_program(board)
     if kind == "qemu" and args.program is None:
         build.compiler(board)
+    if kind == "qemu":
+        emulator.emulator_program(board)
     with progress_bar("validate") as advance:
         if kind == "qemu" and args.program is None:
             emitted = emitted_for(model, path, board)
