@@ -15,7 +15,8 @@
  * How functions are told apart: the plan holds the address range of each symbol. Execution that
  * reaches a function's first instruction from another function is a call; execution that arrives
  * anywhere else in another function is a return to it, and ends all calls above it. Tail calls
- * thus count for the function that made them. No register is read.
+ * thus count for the function that made them, and so does code that has no symbol. No register is
+ * read.
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -162,7 +163,7 @@ static void on_instruction(unsigned vcpu, void *data)
 {
     size_t function = (uintptr_t)data >> 1;
     (void)vcpu;
-    if (function != current) {
+    if (function != current && function) { /* code outside all functions is its caller's */
         move_to(function, (uintptr_t)data & 1);
     }
     total.instructions++;

@@ -153,6 +153,29 @@ def test_several_words_of_one_instruction_count_singly(m4, tmp_path):
     assert middle.stores["there"] == 3
 
 
+def test_code_without_a_symbol_counts_for_its_caller(m4, tmp_path):
+    (tmp_path / "nameless.S").write_text(
+        ".syntax unified\n.thumb\n.text\n.globl nameless\n.thumb_func\nnameless:\n"
+        "ldr r0, [sp]\nldr r0, [sp]\nbx lr\n"
+    )
+    source = tmp_path / "main.c"
+    source.write_text(
+        "void nameless(void);\n"
+        "__attribute__((noipa)) void caller(void) { nameless(); nameless(); }\n"
+        "int main(void) { caller(); caller(); return 0; }\n"
+    )
+    elf = build.compile_program([source, tmp_path / "nameless.S"], m4, tmp_path / "program.elf")
+    # `.thumb_func` makes it a function: what is left is its type, which this takes away.
+    strip = [f"{m4.prefix}objcopy", "--strip-symbol=nameless", str(elf)]
+    subprocess.run(strip, check=True)
+    result = emulator.run(elf, m4, timeout_s=20)
+    assert "nameless" not in result.functions
+    caller = result.functions["caller"]
+    assert caller.calls == 2
+    assert caller.inclusive.instructions - caller.own.instructions == 2 * 2 * 3
+    assert result.functions["main"].calls == 1
+
+
 def test_files_are_in_memory_before_the_start(m4, tmp_path):
     text = "int main(void) { return *(volatile unsigned char *)0x21000105; }"
     elf = compiled(tmp_path, m4, text)
