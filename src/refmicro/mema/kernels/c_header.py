@@ -15,6 +15,8 @@ HEADER = """\
 #endif
 
 #if defined(__GNUC__)
+/* A call would cost more than the work, for small code too. */
+#define MEMA_INLINE static inline __attribute__((always_inline))
 /* What was loaded or stored here is neither split, joined, moved out of a loop nor done again: a
  * compiler has to take the accesses as they are written. */
 #define MEMA_KEEP(value) __asm__ volatile("" : "+r"(value) : : "memory")
@@ -26,6 +28,7 @@ HEADER = """\
 #define MEMA_ALIGNED(pointer) __builtin_assume_aligned((pointer), 4)
 #else
 #include <string.h>
+#define MEMA_INLINE static inline
 #define MEMA_KEEP(value) ((void)0)
 #define MEMA_STORED() ((void)0)
 #define MEMA_HOLD(value) ((void)0)
@@ -42,7 +45,7 @@ struct mema_weights {
 };
 
 /* One word from any address. */
-static inline uint32_t mema_load(const void *from)
+MEMA_INLINE uint32_t mema_load(const void *from)
 {
     uint32_t word;
     MEMA_COPY(&word, from, sizeof word);
@@ -51,7 +54,7 @@ static inline uint32_t mema_load(const void *from)
 }
 
 /* One word from a multiple of four. */
-static inline uint32_t mema_load_aligned(const void *from)
+MEMA_INLINE uint32_t mema_load_aligned(const void *from)
 {
     uint32_t word;
     MEMA_COPY(&word, MEMA_ALIGNED(from), sizeof word);
@@ -60,21 +63,21 @@ static inline uint32_t mema_load_aligned(const void *from)
 }
 
 /* One value. */
-static inline int32_t mema_load_int8(const int8_t *from)
+MEMA_INLINE int32_t mema_load_int8(const int8_t *from)
 {
     int32_t value = *from;
     MEMA_KEEP(value);
     return value;
 }
 
-static inline int32_t mema_load_int16(const int16_t *from)
+MEMA_INLINE int32_t mema_load_int16(const int16_t *from)
 {
     int32_t value = *from;
     MEMA_KEEP(value);
     return value;
 }
 
-static inline int32_t mema_load_int32(const int32_t *from)
+MEMA_INLINE int32_t mema_load_int32(const int32_t *from)
 {
     int32_t value = *from;
     MEMA_KEEP(value);
@@ -82,46 +85,46 @@ static inline int32_t mema_load_int32(const int32_t *from)
 }
 
 /* One word to any address. */
-static inline void mema_store(void *to, uint32_t word)
+MEMA_INLINE void mema_store(void *to, uint32_t word)
 {
     MEMA_COPY(to, &word, sizeof word);
     MEMA_STORED();
 }
 
 /* One word to a multiple of four. */
-static inline void mema_store_aligned(void *to, uint32_t word)
+MEMA_INLINE void mema_store_aligned(void *to, uint32_t word)
 {
     MEMA_COPY(MEMA_ALIGNED(to), &word, sizeof word);
     MEMA_STORED();
 }
 
 /* One value. */
-static inline void mema_store_int8(int8_t *to, int32_t value)
+MEMA_INLINE void mema_store_int8(int8_t *to, int32_t value)
 {
     *to = (int8_t)value;
     MEMA_STORED();
 }
 
-static inline void mema_store_int16(int16_t *to, int32_t value)
+MEMA_INLINE void mema_store_int16(int16_t *to, int32_t value)
 {
     *to = (int16_t)value;
     MEMA_STORED();
 }
 
 /* Signed byte i of a word, 0 the lowest. */
-static inline int32_t mema_byte(uint32_t word, unsigned i)
+MEMA_INLINE int32_t mema_byte(uint32_t word, unsigned i)
 {
     return (int8_t)(word >> (8u * i));
 }
 
 /* Signed half i of a word, 0 the lower. */
-static inline int32_t mema_half(uint32_t word, unsigned i)
+MEMA_INLINE int32_t mema_half(uint32_t word, unsigned i)
 {
     return (int16_t)(word >> (16u * i));
 }
 
 /* Sums are unsigned, so that they wrap where TFLM's do. */
-static inline uint32_t mema_add(uint32_t sum, int32_t product)
+MEMA_INLINE uint32_t mema_add(uint32_t sum, int32_t product)
 {
     sum += (uint32_t)product;
     MEMA_HOLD(sum);
@@ -129,7 +132,7 @@ static inline uint32_t mema_add(uint32_t sum, int32_t product)
 }
 
 /* The same for sums of 64 bits; no product of an int8 and an int16 value leaves 32. */
-static inline int64_t mema_add_wide(int64_t sum, int32_t product)
+MEMA_INLINE int64_t mema_add_wide(int64_t sum, int32_t product)
 {
     sum += product;
     MEMA_HOLD(sum);
@@ -137,7 +140,7 @@ static inline int64_t mema_add_wide(int64_t sum, int32_t product)
 }
 
 /* sum plus four products of int8 values. */
-static inline uint32_t mema_dot_s8(uint32_t sum, uint32_t f, uint32_t x)
+MEMA_INLINE uint32_t mema_dot_s8(uint32_t sum, uint32_t f, uint32_t x)
 {
     sum = mema_add(sum, mema_byte(f, 0) * mema_byte(x, 0));
     sum = mema_add(sum, mema_byte(f, 1) * mema_byte(x, 1));
@@ -146,20 +149,20 @@ static inline uint32_t mema_dot_s8(uint32_t sum, uint32_t f, uint32_t x)
 }
 
 /* sum plus two products of int16 inputs and the int8 filter values from byte i on. */
-static inline uint32_t mema_dot_s16(uint32_t sum, uint32_t f, unsigned i, uint32_t x)
+MEMA_INLINE uint32_t mema_dot_s16(uint32_t sum, uint32_t f, unsigned i, uint32_t x)
 {
     sum = mema_add(sum, mema_byte(f, i) * mema_half(x, 0));
     return mema_add(sum, mema_byte(f, i + 1) * mema_half(x, 1));
 }
 
-static inline int64_t mema_dot_s16_wide(int64_t sum, uint32_t f, unsigned i, uint32_t x)
+MEMA_INLINE int64_t mema_dot_s16_wide(int64_t sum, uint32_t f, unsigned i, uint32_t x)
 {
     sum = mema_add_wide(sum, mema_byte(f, i) * mema_half(x, 0));
     return mema_add_wide(sum, mema_byte(f, i + 1) * mema_half(x, 1));
 }
 
 /* A bias of two words. */
-static inline int64_t mema_bias_wide(const int32_t *bias)
+MEMA_INLINE int64_t mema_bias_wide(const int32_t *bias)
 {
     const uint32_t low = (uint32_t)mema_load_int32(bias);
     const uint32_t high = (uint32_t)mema_load_int32(bias + 1);
@@ -204,28 +207,28 @@ static inline int32_t mema_scale_wide(int64_t x, int32_t multiplier, int shift)
 #endif
 
 /* A vector, or its first `count` values and zeros; memory behind them is not touched. */
-static inline int8x16_t mema_vector_s8(const int8_t *from)
+MEMA_INLINE int8x16_t mema_vector_s8(const int8_t *from)
 {
     int8x16_t vector = vldrbq_s8(from);
     MEMA_KEEP_VECTOR(vector);
     return vector;
 }
 
-static inline int8x16_t mema_vector_s8_part(const int8_t *from, uint32_t count)
+MEMA_INLINE int8x16_t mema_vector_s8_part(const int8_t *from, uint32_t count)
 {
     int8x16_t vector = vldrbq_z_s8(from, vctp8q(count));
     MEMA_KEEP_VECTOR(vector);
     return vector;
 }
 
-static inline int16x8_t mema_vector_s16(const int16_t *from)
+MEMA_INLINE int16x8_t mema_vector_s16(const int16_t *from)
 {
     int16x8_t vector = vldrhq_s16(from);
     MEMA_KEEP_VECTOR(vector);
     return vector;
 }
 
-static inline int16x8_t mema_vector_s16_part(const int16_t *from, uint32_t count)
+MEMA_INLINE int16x8_t mema_vector_s16_part(const int16_t *from, uint32_t count)
 {
     int16x8_t vector = vldrhq_z_s16(from, vctp16q(count));
     MEMA_KEEP_VECTOR(vector);
@@ -233,14 +236,14 @@ static inline int16x8_t mema_vector_s16_part(const int16_t *from, uint32_t count
 }
 
 /* Eight bytes, each widened to a half. */
-static inline int16x8_t mema_vector_widened(const int8_t *from)
+MEMA_INLINE int16x8_t mema_vector_widened(const int8_t *from)
 {
     int16x8_t vector = vldrbq_s16(from);
     MEMA_KEEP_VECTOR(vector);
     return vector;
 }
 
-static inline int16x8_t mema_vector_widened_part(const int8_t *from, uint32_t count)
+MEMA_INLINE int16x8_t mema_vector_widened_part(const int8_t *from, uint32_t count)
 {
     int16x8_t vector = vldrbq_z_s16(from, vctp16q(count));
     MEMA_KEEP_VECTOR(vector);
