@@ -26,6 +26,7 @@ from refmicro.transform.step_model import (
     read_step,
     with_state,
 )
+from refmicro.transform.stream import stream
 from refmicro.types import DType, Tensor
 from refmicro.vectors import random_inputs
 from tests.models import MAMBA, TFLM
@@ -129,6 +130,17 @@ def test_selective_scan_keeps_its_state_in_place() -> None:
     assert prove_equal(source, result, count=4, custom_ops=ops).equal
     back = with_state(read_step(result), "resource")
     assert prove_equal(source, back, count=4, custom_ops=ops).equal
+
+
+@pytest.mark.oracle
+def test_a_scan_that_is_told_its_step_goes_round_in_every_form() -> None:
+    """The number of the step is a variable as well, which the scan only reads."""
+    source = read_model(MAMBA["u3_elu_trained_int8"])
+    step = stream(fuse_scan(source).model, mean="window").step
+    kept = with_state(step, "variable")
+    back = with_state(read_step(kept), "resource")
+    ops = custom_ops_of(kept)
+    assert prove_equal(kept, back, count=6, custom_ops=ops).equal
 
 
 def test_no_reshape_is_needed_where_the_order_can_be_found() -> None:

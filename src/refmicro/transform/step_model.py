@@ -148,7 +148,7 @@ def _variable_states(values: Values) -> list[State]:
         if not item.is_variable:
             continue
         for number, op in enumerate(draft.operators):
-            if index in op.inputs and (op.code.builtin == "CUSTOM" or op.name in STATEFUL):
+            if _may_write_input(op, index):
                 draft.put(number, _with_new_state(draft, op, index, values))
         plain = dataclasses.replace(item, is_variable=False)
         new = values.final.get(index)
@@ -159,6 +159,14 @@ def _variable_states(values: Values) -> list[State]:
         draft.tensors[index] = plain
         found.append(State(index, new, initial, item.name))
     return found
+
+
+def _may_write_input(op: Operator, index: int) -> bool:
+    """Whether an operator may write a variable that it reads, without saying so by its outputs."""
+    if op.name == "SELECTIVE_SCAN":
+        # With a second output the state is not written in place; other inputs are only read.
+        return len(op.outputs) == 1 and op.inputs[7:8] == (index,)
+    return index in op.inputs and (op.code.builtin == "CUSTOM" or op.name in STATEFUL)
 
 
 def _with_new_state(draft: Draft, op: Operator, index: int, values: Values) -> Operator:
