@@ -81,6 +81,13 @@ def test_every_loop_order(bits: int, tmp_path: Path) -> None:
     check(cases, tmp_path)
 
 
+def test_a_compiled_kernel_of_the_m4_has_a_tile_that_a_compiler_can_hold() -> None:
+    problem, used = Matmul(16, 32, 8), Requantization()
+    compiled = plain_c.generate(problem, find_target("cortex-m4"), used, "kernel")
+    assert compiled.schedule == generate(problem, find_target("cortex-m3"), used).schedule
+    assert "for cortex-m4" in compiled.text
+
+
 @needs_gcc
 def test_any_tile_computes_the_same(tmp_path: Path) -> None:
     """A schedule is a choice of speed: whatever its tile, outputs are the same."""

@@ -13,6 +13,7 @@ second time. For outer products a word holds neighbouring channels of one k, pad
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 
 import numpy as np
@@ -33,7 +34,7 @@ from refmicro.mema.kernels.plain_tiles import write_kernel
 from refmicro.mema.layout import Layout, layout
 from refmicro.mema.problem import Convolution, Matmul
 from refmicro.mema.schedule import Schedule, best
-from refmicro.mema.target import Target
+from refmicro.mema.target import Target, find_target
 
 
 def generate(
@@ -42,7 +43,13 @@ def generate(
     requantization: Requantization,
     name: str,
 ) -> Kernel:
-    """See `refmicro.mema.kernel.generate`."""
+    """See `refmicro.mema.kernel.generate`.
+
+    For a processor whose own kernels are assembly, the compiled kernel is that of a Cortex-M3: a
+    compiler does not use floating-point registers as a second level.
+    """
+    if target.family == "smlad":
+        target = dataclasses.replace(find_target("cortex-m3"), name=target.name)
     matmul = problem.matmul if isinstance(problem, Convolution) else problem
     found = layout(
         problem,
