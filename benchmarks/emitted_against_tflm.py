@@ -1,4 +1,4 @@
-"""Writes `docs/results/emitted-against-tflm.md`: models as emitted C against TFLM, on an emulated Cortex-M4.
+"""Writes `docs/results/emitted-against-tflm.md`: emitted C against TFLM on an emulated Cortex-M4.
 
 Usage: python benchmarks/emitted_against_tflm.py [NAME ...]
 
