@@ -82,7 +82,8 @@ wheel's build without its recorder. Flags that change nothing further are left o
 Where `required` is well above `used`, TFLM's planner decides: while it plans it holds 24 (ilp32)
 or 32 (lp64) bytes for every tensor and 40 for every planned buffer, at the place where the head
 will be. No order and no plan changes that; fewer tensors do. A model that becomes a step model is
-called once for each frame, and whole sequences were compared.
+called once for each frame, and whole sequences were compared. A source that has a plan, such as
+`m_elu_inplace2_off_int8`, is planned anew without being asked.
 
 """
 
