@@ -680,9 +680,11 @@ def _scan_int16(
 
 
 def macs(node: Node) -> int:
-    """Per state value and step: decay, argument, input and output products."""
+    """Per state value and step: decay, input and output products, and the argument where it is
+    one."""
     scan = decode_options(node.custom_options)
-    return 4 * scan.steps_at_once * scan.channels * scan.size
+    products = 3 if scan.flags & (SUM | COLUMNS) else 4
+    return products * scan.steps_at_once * scan.channels * scan.size
 
 
 OP = OpSpec("SELECTIVE_SCAN", prepare, evaluate, macs=macs)

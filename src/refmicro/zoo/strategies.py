@@ -162,7 +162,7 @@ STRATEGIES = (
     Strategy(
         "unrolled and split",
         "the unrolled model cut into models that run one after another in one arena; arena and "
-        "what is carried between parts together",
+        "what is carried between parts together, but tried is the largest part alone",
         _split,
         whole=True,
     ),
