@@ -20,7 +20,7 @@ from refmicro.errors import DifferenceError, EnvironmentMissingError
 FLAGS = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Werror")
 """What emitted C is clean under, with GCC and Clang, for every target."""
 
-SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 COMPILE_S = 300.0
 RUN_S = 300.0
