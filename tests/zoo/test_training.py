@@ -180,6 +180,7 @@ def test_the_command(
     assert all(row["equal_to_tflm_qat"] and row["equal_to_tflm_ptq"] for row in sounds)
     assert all(row["accuracy"]["qat"]["share"] > 0.5 for row in sounds)
     assert rows["unrolled and split"]["parts"] > 1
+    assert rows["WHILE loop"]["operators_per_frame"] > rows["unrolled"]["operators_per_frame"]
     short, long = document["larger"]
     assert short["streaming"] == long["streaming"]
     assert short["unrolled"]["required_bytes"] < long["unrolled"]["required_bytes"]
