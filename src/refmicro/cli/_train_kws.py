@@ -57,7 +57,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="a scale a row for the weights of FULLY_CONNECTED (default: a scale a matrix)",
     )
-    result = parser.add_argument_group("result")
+    _configure_result(parser.add_argument_group("result"))
+    parser.set_defaults(run=run)
+
+
+def _configure_result(result: Any) -> None:
+    """Arguments of what comes out."""
     result.add_argument("--output", type=Path, metavar="DIR", help="checkpoints and models")
     result.add_argument("--report", action="store_true", help="measure every strategy")
     result.add_argument(
@@ -87,7 +92,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="of that model (default: as --qat-epochs)",
     )
     result.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    parser.set_defaults(run=run)
 
 
 _DIMENSIONS = {
