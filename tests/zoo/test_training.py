@@ -203,5 +203,11 @@ def test_the_command(
 def test_wrong_arguments(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["train", "kws-mamba", "--layers", "0"]) == 2
     assert "--layers must be at least 1: 0" in capsys.readouterr().err
+    assert main(["train", "kws-mamba", "--qat-epochs", "-1"]) == 2
+    assert "--qat-epochs must be at least 0: -1" in capsys.readouterr().err
+    assert main(["train", "kws-mamba", "--percentile", "101"]) == 2
+    assert "--percentile must be between 50 and 100: 101" in capsys.readouterr().err
+    assert main(["train", "kws-mamba", "--report", "--per-channel"]) == 2
+    assert "a report compares widths and scales itself" in capsys.readouterr().err
     assert main(["train", "kws-mamba", "--data", str(tmp_path / "none")]) == 2
     assert "no such folder" in capsys.readouterr().err

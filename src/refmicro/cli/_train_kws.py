@@ -183,6 +183,10 @@ def _check(args: argparse.Namespace) -> None:
             "a report compares widths and scales itself: found --state-bits or --per-channel",
             hint="leave them out, or --report",
         )
+    for name in ("qat_epochs", "front_end_qat_epochs"):
+        if (getattr(args, name) or 0) < 0:
+            found = f"--{name.replace('_', '-')} must be at least 0: {getattr(args, name)}"
+            raise UsageError(found)
     for name in ("percentile", "scan_percentile"):
         value = getattr(args, name)
         if not 50 <= value <= 100:
