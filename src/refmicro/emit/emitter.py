@@ -74,8 +74,9 @@ class Emitted:
 
     @property
     def is_portable(self) -> bool:
-        """Whether any C99 compiler takes the files; kernels of some targets hold assembly."""
-        return not any(b"__asm" in text or b"asm volatile" in text for text in self.files.values())
+        """Whether any C99 compiler takes the files; kernels of other families hold assembly or
+        intrinsics."""
+        return find_target(self.target).family == "plain"
 
     @property
     def ram_bytes(self) -> int:
