@@ -262,6 +262,87 @@ static inline int16_t tanh_int16(int32_t x, const uint16_t *table)
     return (int16_t)((result + (1 << 7)) >> 8);
 }
 """,
+    "word_to": """\
+/* Four bytes to any address. */
+static inline void word_to(int8_t *to, int32_t word)
+{
+    __builtin_memcpy(to, &word, sizeof word);
+}
+""",
+    "four_products": """\
+/* Sums of four neighbouring channels plus their inputs times their weights: a word of inputs gives
+   halves of channels 0 and 2, and of 1 and 3, and the weights lie in such halves. Assembly keeps
+   what compilers would load ahead and then spill. */
+#define four_products(s, from, place, weights, word) \\
+    do { \\
+        int32_t x_, e_, v_, w_; \\
+        __asm__ volatile( \\
+            "ldr %4, [%8, %9]\\n\\tldrd %6, %7, [%10, %11]\\n\\t" \\
+            "sxtb16 %5, %4\\n\\tsxtb16 %4, %4, ror #8\\n\\t" \\
+            "smlabb %0, %5, %6, %0\\n\\tsmlatt %2, %5, %6, %2\\n\\t" \\
+            "smlabb %1, %4, %7, %1\\n\\tsmlatt %3, %4, %7, %3" \\
+            : "+&r"(s##0), "+&r"(s##1), "+&r"(s##2), "+&r"(s##3), \\
+              "=&r"(x_), "=&r"(e_), "=&r"(v_), "=&r"(w_) \\
+            : "r"(from), "n"(place), "r"(weights), "n"(4 * (word)) : "memory"); \\
+    } while (0)
+""",
+    "four_offset_products": """\
+/* The same after `points` was subtracted, a zero point in both halves. */
+#define four_offset_products(s, from, points, weights) \\
+    do { \\
+        int32_t x_, e_, v_, w_; \\
+        __asm__ volatile( \\
+            "ldr %4, [%8]\\n\\tldrd %6, %7, [%10]\\n\\t" \\
+            "sxtb16 %5, %4\\n\\tsxtb16 %4, %4, ror #8\\n\\t" \\
+            "ssub16 %5, %5, %9\\n\\tssub16 %4, %4, %9\\n\\t" \\
+            "smlabb %0, %5, %6, %0\\n\\tsmlatt %2, %5, %6, %2\\n\\t" \\
+            "smlabb %1, %4, %7, %1\\n\\tsmlatt %3, %4, %7, %3" \\
+            : "+&r"(s##0), "+&r"(s##1), "+&r"(s##2), "+&r"(s##3), \\
+              "=&r"(x_), "=&r"(e_), "=&r"(v_), "=&r"(w_) \\
+            : "r"(from), "r"(points), "r"(weights) : "memory"); \\
+    } while (0)
+""",
+    "rounded_up_int8": """\
+/* TFLM's requantization of a sum, plus an offset, saturated. The factor is twice the multiplier
+   less 2^32, the shift is to the right. */
+#define rounded_up_int8(sum, factor, shift, offset) \\
+    __asm__( \\
+        "smmlar %0, %0, %1, %0\\n\\tadds %0, %0, %0, asr #31\\n\\tasrs %0, %0, %2\\n\\t" \\
+        "adc %0, %0, %3\\n\\tssat %0, #8, %0" \\
+        : "+r"(sum) : "r"(factor), "r"(shift), "I"(offset) : "cc")
+""",
+    "rounded_down_int8": """\
+/* The same with an offset below 0: `below` is -1 - offset. */
+#define rounded_down_int8(sum, factor, shift, below) \\
+    __asm__( \\
+        "smmlar %0, %0, %1, %0\\n\\tadds %0, %0, %0, asr #31\\n\\tasrs %0, %0, %2\\n\\t" \\
+        "sbc %0, %0, %3\\n\\tssat %0, #8, %0" \\
+        : "+r"(sum) : "r"(factor), "r"(shift), "I"(below) : "cc")
+""",
+    "four_bytes": """\
+/* The low bytes of four values in the first one. */
+#define four_bytes(s) \\
+    __asm__( \\
+        "bfi %0, %1, #8, #8\\n\\tbfi %0, %2, #16, #8\\n\\tbfi %0, %3, #24, #8" \\
+        : "+&r"(s##0) : "r"(s##1), "r"(s##2), "r"(s##3))
+""",
+    "four_at_least": """\
+/* Four int8 values limited by those of another word. */
+static inline int32_t four_at_least(int32_t word, int32_t low)
+{
+    int32_t rest;
+    __asm__("ssub8 %1, %0, %2\\n\\tsel %0, %0, %2" : "+&r"(word), "=&r"(rest) : "r"(low) : "cc");
+    return word;
+}
+""",
+    "four_at_most": """\
+static inline int32_t four_at_most(int32_t word, int32_t high)
+{
+    int32_t rest;
+    __asm__("ssub8 %1, %2, %0\\n\\tsel %0, %0, %2" : "+&r"(word), "=&r"(rest) : "r"(high) : "cc");
+    return word;
+}
+""",
     "quotient": """\
 /* a / b; 0 where b is 0, and what wraps around where the quotient does not fit. */
 static inline int32_t quotient(int32_t a, int32_t b)
