@@ -226,3 +226,37 @@ def _compare_arena(data: bytes, measured) -> None:
         assert same, f"arena category {name}: TFLM {want}, refmicro {got}"
     assert predicted.head_bytes == measured.head_bytes
     assert predicted.used_bytes == measured.used_bytes
+    _compare_smallest_arena(data)
+
+
+_sized: set[tuple[tuple[str, ...], tuple[str, ...]]] = set()
+
+_MORE_THAN_NEEDED = {"EMBEDDING_LOOKUP": 32, "TFLM_DECODE": 48}
+"""Bytes by which the smallest arena is told too large where it is largest in this Prepare: TFLM
+lets a block grow over bytes of a temporary that nobody reads again."""
+
+
+def _compare_smallest_arena(data: bytes) -> None:
+    """The smallest arena that TFLM runs in, with plain kernels; one model for each operator and
+    its types is tried, because the arithmetic of one is that of all."""
+    from refmicro import bridge
+    from refmicro.memory.arena import model_arena
+    from refmicro.program import prepare_model
+    from refmicro.types import TflmBuild
+
+    model = parse_model(data)
+    graph = model.subgraphs[0]
+    kind = tuple(op.name for op in graph.operators), tuple(str(t.dtype) for t in graph.tensors)
+    if kind in _sized:
+        return
+    _sized.add(kind)
+    need = model_arena(
+        prepare_model(model, TflmBuild.wheel(), resource_variables=16)
+    ).required_bytes
+    settings = {"resource_variables": 16}
+    if not bridge.arena_suffices(data, need + 4096, **settings):
+        return  # The inputs are zeros, with which not every model runs: a division, an index.
+    assert bridge.arena_suffices(data, need, **settings), f"{need} bytes are not enough"
+    slack = max(_MORE_THAN_NEEDED.get(op.name, 0) for op in graph.operators)
+    less = bridge.arena_suffices(data, need - slack - 16, **settings)
+    assert not less, f"less than {need - slack} bytes are enough"

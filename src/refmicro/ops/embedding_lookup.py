@@ -5,7 +5,8 @@ Quantization: float32 or int8 copied; int8 with zero point 0 to float32: value *
 Persistent: 4 + 4 * rank bytes for the output's dimensions, which TFLM computes and writes; 16 bytes
 (8 on 32-bit) of data.
 Differs: an output that is declared with other dimensions than computed is refused, where TFLM runs
-with any that are not larger.
+with any that are not larger. Where the arena is largest in a hybrid lookup's Prepare, 32 bytes less
+than told may be enough.
 Source: `tensorflow/lite/micro/kernels/embedding_lookup.cc`.
 """
 

@@ -22,8 +22,8 @@ Persistent: a pointer for each output, then each output's state: 72, 56 or 80 by
 Differs: codes and tables that end too early, look-up codes of 0 bits, and channels that do not
 divide the values are refused, before or during the run; TFLM would read outside the constants or
 leave values out. Methods from 127 on are the program's own in TFLM, and refused. Where the arena
-is largest in this operator's Prepare, 16 bytes less than told may be enough: there TFLM lets the
-state grow over bytes of a temporary that nobody reads again.
+is largest in this operator's Prepare, up to 48 bytes less than told may be enough: there TFLM lets
+the state grow over bytes of a temporary that nobody reads again.
 Source: `tensorflow/lite/micro/kernels/decode.cc`, `decode_state{,_lut,_huffman,_prune}.cc` beside
 it.
 """
