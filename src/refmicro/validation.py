@@ -32,6 +32,9 @@ from refmicro.golden import write_golden
 from refmicro.model.graph import Model
 
 INVOKE_TIMEOUT_S = 60.0
+EMULATOR_TIMEOUT_S = 20.0
+"""For one attempt at a command: a busy machine lets an emulator wait for seconds."""
+
 RUNNER_INVOKE = "call_invoke"
 """The function of `firmware/common/runner.c` within which a model is invoked."""
 
@@ -238,7 +241,7 @@ def _emulated(
     """Run a program with a runner in it, and end it."""
     limit_s = 600 + vectors.count * vectors.steps * timeout_s
     with emulator.connected(elf, board, regions=_regions(elf), limit_s=limit_s) as running:
-        client = session.open_session(running.link)
+        client = session.open_session(running.link, timeout_s=EMULATOR_TIMEOUT_S)
         found = _compared(client, model, vectors, timeout_s, board.id, progress)
         client.command("exit")
     assert running.counted is not None, "the program has ended"
