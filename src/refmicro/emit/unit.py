@@ -175,9 +175,13 @@ class Unit:
         return self._function_names[key]
 
     def whole_function(self, base: str, text: str, placeholder: str = "NAME") -> str:
-        """The name of a function given as its whole text, with `placeholder` for its name."""
+        """The name of a function given as its whole text, with `placeholder` for its name.
+
+        The text may hold parts of the function's own, `placeholder_1`, ...; the word in the name
+        keeps them apart from everything else that is called after the same operator.
+        """
         if text not in self._function_names:
-            name = self._function_names[text] = self.name(base)
+            name = self._function_names[text] = self.name(f"{base}_kernel")
             self.functions[name] = text.replace(placeholder, name)
         return self._function_names[text]
 
