@@ -53,6 +53,14 @@ def test_wrong_words_are_one_sentence_and_a_hint(args, capsys):
     assert second.startswith("hint: `refmicro")
 
 
+def test_a_mistake_without_a_hint_of_its_own_gets_the_help(capsys):
+    assert main(["schedule", "0,1,2"]) == 2
+    captured = capsys.readouterr()
+    first, second = captured.err.splitlines()
+    assert (captured.out, first[:7]) == ("", "error: ")
+    assert second == "hint: `refmicro schedule --help` shows how it is called"
+
+
 def test_names_from_files_do_not_reach_the_terminal_as_they_are(capsys):
     assert main(["estimate", "no\x1b[31m\nmodel"]) == 2
     error = capsys.readouterr().err

@@ -16,6 +16,7 @@ from refmicro.emit import c_text
         ("über", "ber"),
         ("int", "int_model"),
         ("main", "main_model"),
+        ("runner", "runner_model"),
     ],
 )
 def test_identifiers(text, name):
@@ -23,7 +24,7 @@ def test_identifiers(text, name):
     assert c_text.is_identifier(name)
 
 
-@pytest.mark.parametrize("text", ["", "2nd", "a-b", "a b", "int", "_hidden", "ä"])
+@pytest.mark.parametrize("text", ["", "2nd", "a-b", "a b", "int", "_hidden", "ä", "mema", "Link"])
 def test_what_is_no_identifier(text):
     assert not c_text.is_identifier(text)
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from refmicro import __version__
-from refmicro.errors import RefmicroError
+from refmicro.errors import RefmicroError, UsageError
 
 VERBS = {
     "estimate": "exact arena, flash, operation and memory-access counts of a model",
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except RefmicroError as error:
-        _complain(error)
+        _complain(error, _verb(arguments))
         return error.exit_code
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
@@ -79,13 +79,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    verb = next((item for item in arguments if not item.startswith("-")), None)
-    parser = _parser(verb if verb in VERBS else None)
+    parser = _parser(_verb(arguments))
     args = parser.parse_args(arguments)
     if getattr(args, "run", None) is None:
         parser.print_help(sys.stderr)
         return 2
     return args.run(args)
+
+
+def _verb(arguments: list[str]) -> str | None:
+    word = next((item for item in arguments if not item.startswith("-")), None)
+    return word if word in VERBS else None
 
 
 def _is_about_stdout(error: OSError) -> bool:
@@ -115,13 +119,16 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def _complain(error: RefmicroError) -> None:
+def _complain(error: RefmicroError, verb: str | None) -> None:
     lines = [f"error: {_printable(error.message)}"]
     problems = getattr(error, "problems", ())
     if len(problems) > 1:
         lines += [f"  {_printable(problem)}" for problem in problems]
-    if error.hint:
-        lines.append(f"hint: {_printable(error.hint)}")
+    hint = error.hint
+    if not hint and verb and isinstance(error, UsageError):
+        hint = f"`refmicro {verb} --help` shows how it is called"
+    if hint:
+        lines.append(f"hint: {_printable(hint)}")
     print("\n".join(lines), file=sys.stderr)
 
 

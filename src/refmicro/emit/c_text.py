@@ -50,17 +50,28 @@ void volatile while
 
 KEYWORDS = frozenset(_WORDS.split())
 
+_FILE_NAMES = """
+board golden_model golden_runner link mema refmicro_marks runner stdint string
+"""
+
+_FILES = frozenset(_FILE_NAMES.split())
+"""Files beside a model's own, of which it must not overwrite or hide one."""
+
 
 def identifier(text: str) -> str:
     """A C identifier made of any text: other characters become underscores, case stays."""
     name = re.sub(r"\W", "_", text, flags=re.ASCII).strip("_") or "model"
     name = f"model_{name}" if name[0].isdigit() else name
-    return f"{name}_model" if name in KEYWORDS else name
+    return f"{name}_model" if _is_taken(name) else name
 
 
 def is_identifier(text: str) -> bool:
-    """Whether the text can name a C function without trouble."""
-    return re.fullmatch(r"[A-Za-z]\w*", text, re.ASCII) is not None and text not in KEYWORDS
+    """Whether the text can name C functions, and files beside refmicro's, without trouble."""
+    return re.fullmatch(r"[A-Za-z]\w*", text, re.ASCII) is not None and not _is_taken(text)
+
+
+def _is_taken(name: str) -> bool:
+    return name in KEYWORDS or name.lower() in _FILES
 
 
 def integer(value: int) -> str:

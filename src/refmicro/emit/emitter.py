@@ -103,7 +103,8 @@ def emit(
     find_target(target)
     if not c_text.is_identifier(name):
         raise UsageError(
-            f"the name must be a C identifier: {name}", hint="letters, digits and underscores"
+            f"the name must be a C identifier that is free: {name}",
+            hint="letters, digits and underscores, no word of C and no file of refmicro's",
         )
     model, transforms = (model, ()) if as_it_is else simplified(model)
     program = prepare_model(model, TflmBuild.firmware())

@@ -19,9 +19,10 @@ FLASH_SECTIONS = (".start", ".text", ".rodata", ".ARM.exidx", ".data")
 
 def print_validation(document: dict[str, Any]) -> None:
     """Print the document of `validate` to stdout."""
-    width = None if sys.stdout.isatty() else PIPE_COLUMNS
+    piped = not sys.stdout.isatty()
+    width = PIPE_COLUMNS if piped else None
     console = Console(highlight=False, markup=False, emoji=False, width=width)
-    console.print(_verdict(document))
+    console.print(_verdict(document), soft_wrap=piped)
     console.print()
     console.print(_memory(document))
     if document["counts"] is not None:
@@ -88,10 +89,10 @@ def _counts(counts: dict[str, Any]) -> Table:
     table.add_column("operator")
     for column in (
         "instructions",
-        *(f"loads {name}" for name in regions),
-        *(f"stores {name}" for name in writes),
+        *(f"loads\n{name}" for name in regions),
+        *(f"stores\n{name}" for name in writes),
     ):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)  # numbers are never cut
     runs = counts["invocations"]
 
     def add(name: str, row: dict[str, Any], style: str = "") -> None:
