@@ -5,20 +5,18 @@ Cases come from a seed: small images, so that windows lie inside, at every edge 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from refmicro.board import build, emulator
 from refmicro.emit.compiler import find_compiler
-from refmicro.emit.emitter import Emitted, emit
+from refmicro.emit.emitter import emit
 from refmicro.interpreter import Interpreter
 from refmicro.model.graph import Model
 from refmicro.types import DType
 from tests.emit import batch
+from tests.emit.on_board import run_on_board
 from tests.emit.test_operators import read_back
-from tests.mema.on_board import BOARDS, needs_board
+from tests.mema.on_board import needs_board
 from tests.ops.test_depthwise_conv_2d import SAME, VALID, model
 
 EDGES = (-128, 127, 0, 3)
@@ -94,41 +92,3 @@ def test_random_shapes_on_the_board(tmp_path):
     for seed, got in enumerate(run_on_board(made, inputs, tmp_path)):
         want = Interpreter(sources[seed]).invoke_batch([inputs[seed]])
         assert got == want[0].tobytes(), seed
-
-
-def run_on_board(made: list[Emitted], inputs: list[np.ndarray], folder: Path) -> list[bytes]:
-    """Outputs of all rows of each model, all in one program."""
-    lines, calls, paths = ['#include "board.h"', "#include <string.h>"], [], []
-    for item, rows in zip(made, inputs, strict=True):
-        name = item.name
-        for file, data in item.files.items():
-            (folder / file).write_bytes(data)
-        paths.append(folder / f"{name}.c")
-        text = ", ".join(map(str, rows.reshape(-1).tolist()))
-        lines += [f'#include "{name}.h"', f"static const int8_t {name}_rows[] = {{{text}}};"]
-        calls += [
-            f"    for (unsigned row = 0; row < {len(rows)}; row++) {{",
-            f"        const unsigned size = {name}_input_bytes(0);",
-            f"        memcpy({name}_input(0), {name}_rows + row * size, size);",
-            f"        {name}_invoke();",
-            f"        show({name}_output(0), {name}_output_bytes(0));",
-            "    }",
-            '    board_debug("\\n");',
-        ]
-    show = [
-        "static void show(const uint8_t *bytes, unsigned count)",
-        "{",
-        "    for (unsigned i = 0; i < count; i++) {",
-        '        board_debug(" ");',
-        "        board_debug_number(bytes[i]);",
-        "    }",
-        "}",
-    ]
-    main = [*lines, *show, "int main(void)", "{", *calls, "    return 0;", "}", ""]
-    (folder / "main.c").write_text("\n".join(main))
-    board, flags = BOARDS["cortex-m4"]
-    program = folder / "main.elf"
-    build.compile_program([folder / "main.c", *paths], board, program, cpu_flags=flags)
-    result = emulator.run(program, board, regions={}, timeout_s=60)
-    assert result.exit_code == 0, result.stdout
-    return [bytes(map(int, line.split())) for line in result.stdout.splitlines()]

@@ -57,6 +57,16 @@ static inline int32_t saturated_uint8(int32_t x)
 #endif
 }
 """,
+    "saturated_int16": """\
+static inline int32_t saturated_int16(int32_t x)
+{
+#if defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
+    return (int32_t)__builtin_arm_ssat(x, 16);
+#else
+    return x < -32768 ? -32768 : x > 32767 ? 32767 : x;
+#endif
+}
+""",
     "doubled_high": """\
 /* The high half of 2 * x * multiplier, rounded; multipliers are not negative. */
 static inline int32_t doubled_high(int32_t x, int32_t multiplier)

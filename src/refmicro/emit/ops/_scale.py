@@ -7,7 +7,11 @@ from refmicro.emit.unit import Op
 
 _INT32 = 1 << 31
 
-_SATURATED = {(-128, 127): "saturated_int8", (0, 255): "saturated_uint8"}
+_SATURATED = {
+    (-128, 127): "saturated_int8",
+    (0, 255): "saturated_uint8",
+    (-32768, 32767): "saturated_int16",
+}
 """Helpers that Cortex-M3 and later have as one instruction."""
 
 

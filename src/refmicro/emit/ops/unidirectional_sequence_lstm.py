@@ -1,6 +1,9 @@
-"""UNIDIRECTIONAL_SEQUENCE_LSTM of int8 and int16: all gates of one unit after another.
+"""UNIDIRECTIONAL_SEQUENCE_LSTM of int8 and int16.
 
-A step's hidden state is written to the output, and copied to the state when all units are done.
+Generated kernels multiply the input and the hidden state of one step with the filters of all gates.
+Gates are int16, and so are the kernels: int8 values are widened first, at most as many as a step
+has. What no kernel covers is done unit by unit; a step's hidden state is then written to the
+output, and copied to the state when all units are done.
 """
 
 from __future__ import annotations
@@ -8,15 +11,20 @@ from __future__ import annotations
 import numpy as np
 
 from refmicro.emit.c_text import integer
+from refmicro.emit.ops import _mema
 from refmicro.emit.ops._elementwise import arena_type, parameter
-from refmicro.emit.ops._product import require_narrow_sums
+from refmicro.emit.ops._product import per_channel, require_narrow_sums
 from refmicro.emit.ops._scale import clamped, scaled
-from refmicro.emit.unit import Op
+from refmicro.emit.unit import Op, Place
+from refmicro.mema.problem import Matmul
 from refmicro.ops import _activation as activation
 from refmicro.ops._fixed_functions import sigmoid_table
+from refmicro.ops.unidirectional_sequence_lstm import Gates
 from refmicro.types import DType
 
 _HIDDEN, _CELL = 18, 19
+
+_KERNEL = "KERNEL_NAME"
 
 
 def emit(op: Op) -> None:
@@ -27,6 +35,75 @@ def emit(op: Op) -> None:
     hidden, cell = op.input(_HIDDEN), op.input(_CELL)
     output = op.output()
     parameters = [parameter(op.input(0), "input")]
+    calls = [_kernel_call(op, gates) for gates in (data.from_input, data.from_hidden)]
+    if all(calls):
+        parameters += _scratch(op)
+        body = _steps(op, *_from_kernels(op, calls), "hidden[u] = y[u];", "")
+    else:
+        body = _unit_by_unit(op, parameters)
+    table = op.unit.constant("sigmoid", sigmoid_table().astype(np.uint16))
+    parameters.append(("const uint16_t *", "table", table))
+    parameters.append((f"{arena_type(hidden.c_type)} *", "hidden_state", hidden))
+    parameters.append(("arena_int16_t *", "cell_state", cell))
+    parameters.append(parameter(output, "output", write=True))
+    op.kernel(parameters, body)
+
+
+def _kernel_call(op: Op, gates: Gates) -> str:
+    """`KERNEL({}, weights, {})` of a generated kernel for one row; empty where there is none."""
+    weights = gates.weights
+    if weights.min(initial=0) < -128 or weights.max(initial=0) > 127:
+        return ""
+    problem = Matmul(
+        output_depth=gates.channels,
+        accum_depth=gates.depth,
+        rows=1,
+        input_bits=16,
+        per_channel=per_channel(gates.requantize),
+        bias=bool(gates.constant_bias.any()),
+    )
+    found = _mema.kernel_of(gates, problem, op.unit.target, _KERNEL)
+    if found is None:
+        return ""
+    kernel, packed = found
+    text = kernel.text.replace(kernel.prototype, f"static {kernel.prototype}")
+    name = op.unit.whole_function(op.base, text, _KERNEL)
+    return f"{name}({{}}, &{op.weights(packed)}, {{}});"
+
+
+def _scratch(op: Op) -> list[tuple[str, str, Place]]:
+    """Memory for a widened row, and for what both products give."""
+    data = op.data
+    row = max(data.from_input.depth, data.from_hidden.depth)
+    gates = data.from_input.channels
+    return [
+        ("arena_int16_t *", name, op.scratch(2 * count))
+        for name, count in (("row", row), ("fed", gates), ("back", gates))
+    ]
+
+
+def _from_kernels(op: Op, calls: list[str]) -> tuple[str, str]:
+    """Statements before the units of a step, and those that give the gates of one."""
+    data = op.data
+    width = data.width
+    before = "\n".join(
+        f"for (int k = 0; k < {gates.depth}; k++) {{\n    row[k] = {source}[k];\n}}\n"
+        f"{call.format('row', result)}"
+        for gates, source, call, result in (
+            (data.from_input, "x", calls[0], "fed"),
+            (data.from_hidden, "hidden", calls[1], "back"),
+        )
+    )
+    lines = ["int32_t gates[4];"]
+    for gate in range(4):
+        place = f"{gate * width} + u" if gate else "u"
+        both = clamped(op, f"fed[{place}] + back[{place}]", -32768, 32767)
+        lines.append(f"gates[{gate}] = {both};")
+    return before, "\n".join(lines)
+
+
+def _unit_by_unit(op: Op, parameters: list) -> str:
+    data = op.data
     sums = [
         _gate_sum(op, gates, source, name, parameters)
         for gates, source, name in (
@@ -34,12 +111,15 @@ def emit(op: Op) -> None:
             (data.from_hidden, "hidden", "recurrent"),
         )
     ]
-    table = op.unit.constant("sigmoid", sigmoid_table().astype(np.uint16))
-    parameters.append(("const uint16_t *", "table", table))
-    parameters.append((f"{arena_type(hidden.c_type)} *", "hidden_state", hidden))
-    parameters.append(("arena_int16_t *", "cell_state", cell))
-    parameters.append(parameter(output, "output", write=True))
-    op.kernel(parameters, _steps(op, sums))
+    both = "\n".join(sums)
+    gates = f"""\
+int32_t gates[4] = {{0, 0, 0, 0}};
+for (int g = 0; g < 4; g++) {{
+{_moved(both, 1)}
+    gates[g] = {clamped(op, "gates[g]", -32768, 32767)};
+}}"""
+    after = f"for (int u = 0; u < {data.width}; u++) {{\n    hidden[u] = y[u];\n}}"
+    return _steps(op, "", gates, "", after)
 
 
 def _gate_sum(op: Op, gates, source: str, name: str, parameters: list) -> str:
@@ -77,31 +157,38 @@ def _gate_sum(op: Op, gates, source: str, name: str, parameters: list) -> str:
 }}"""
 
 
-def _steps(op: Op, sums: list[str]) -> str:
+def _steps(op: Op, before: str, gates: str, kept: str, after: str) -> str:
+    """Loops over sequences, steps and units.
+
+    Args:
+        op: the operator.
+        before, after: statements of a step around those of its units.
+        gates: statements of a unit that give `gates`.
+        kept: statements of a unit behind its output.
+    """
     data = op.data
     width = data.width
     x_shape = data.input.shape
     sequences, steps = (x_shape[1], x_shape[0]) if data.time_major else (x_shape[0], x_shape[1])
     row = f"t * {sequences} + n" if data.time_major else f"n * {steps} + t"
     value, hidden = arena_type(op.input(0).c_type), arena_type(op.input(_HIDDEN).c_type)
-    gates = "\n".join(sums)
+    unit = "\n".join(part for part in (gates, _unit(op), kept) if part)
+    step = "\n".join(
+        part
+        for part in (
+            f"const {value} *x = input + ({row}) * {x_shape[2]};",
+            f"{value} *y = output + ({row}) * {width};",
+            before,
+            f"for (int u = 0; u < {width}; u++) {{\n{_moved(unit, 1)}\n}}",
+            after,
+        )
+        if part
+    )
     return f"""\
 for (int n = 0; n < {sequences}; n++) {{
     {hidden} *hidden = hidden_state + n * {width};
     for (int t = 0; t < {steps}; t++) {{
-        const {value} *x = input + ({row}) * {x_shape[2]};
-        {value} *y = output + ({row}) * {width};
-        for (int u = 0; u < {width}; u++) {{
-            int32_t gates[4] = {{0, 0, 0, 0}};
-            for (int g = 0; g < 4; g++) {{
-{_moved(gates, 4)}
-                gates[g] = {clamped(op, "gates[g]", -32768, 32767)};
-            }}
-{_moved(_unit(op), 3)}
-        }}
-        for (int u = 0; u < {width}; u++) {{
-            hidden[u] = y[u];
-        }}
+{_moved(step, 2)}
     }}
 }}"""
 
