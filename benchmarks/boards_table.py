@@ -40,8 +40,9 @@ HEAD = """\
 # Models on emulated boards
 
 Written by `python benchmarks/boards_table.py` with {emulator} and
-{compiler}. Every row compared {rows} to {most} invocations, all output bytes, with what TFLM answered. RAM is the model's: static
-memory and the stack of an invocation. Flash is the model's object file: code, weights, tables.
+{compiler}. Every row compared {rows} to {most} invocations,
+all output bytes, with what TFLM answered. RAM is the model's: static memory and the stack of an
+invocation. Flash is the model's object file: code, weights, tables.
 Instructions, loads and stores are those of one invocation, counted by the emulator (mean; vector
 loads count by element). They are exact, and no cycles.
 
