@@ -312,22 +312,35 @@ static inline void word_to(int8_t *to, int32_t word)
             : "r"(from), "r"(points), "r"(weights) : "memory"); \\
     } while (0)
 """,
-    "rounded_up_int8": """\
-/* TFLM's requantization of a sum, plus an offset, saturated. The factor is twice the multiplier
-   less 2^32, the shift is to the right. */
-#define rounded_up_int8(sum, factor, shift, offset) \\
-    __asm__( \\
-        "smmlar %0, %0, %1, %0\\n\\tadds %0, %0, %0, asr #31\\n\\tasrs %0, %0, %2\\n\\t" \\
-        "adc %0, %0, %3\\n\\tssat %0, #8, %0" \\
-        : "+r"(sum) : "r"(factor), "r"(shift), "I"(offset) : "cc")
+    "four_loaded": """\
+/* Four sums from four words. */
+#define four_loaded(s, from, word) \\
+    __asm__ volatile( \\
+        "ldrd %0, %1, [%4, %5]\\n\\tldrd %2, %3, [%4, %6]" \\
+        : "=&r"(s##0), "=&r"(s##1), "=&r"(s##2), "=&r"(s##3) \\
+        : "r"(from), "n"(4 * (word)), "n"(4 * (word) + 8) : "memory")
 """,
-    "rounded_down_int8": """\
-/* The same with an offset below 0: `below` is -1 - offset. */
-#define rounded_down_int8(sum, factor, shift, below) \\
+    "rounded_int8": """\
+/* TFLM's requantization of a sum, saturated. The factor is twice the multiplier less 2^32, the
+   shift is to the right; `round` adds the output's offset: "adc" with it, "sbc" with -1 - it. */
+#define rounded_int8(sum, factor, shift, round, offset) \\
     __asm__( \\
         "smmlar %0, %0, %1, %0\\n\\tadds %0, %0, %0, asr #31\\n\\tasrs %0, %0, %2\\n\\t" \\
-        "sbc %0, %0, %3\\n\\tssat %0, #8, %0" \\
-        : "+r"(sum) : "r"(factor), "r"(shift), "I"(below) : "cc")
+        round " %0, %0, %3\\n\\tssat %0, #8, %0" \\
+        : "+&r"(sum) : "r"(factor), "r"(shift), "I"(offset) : "cc")
+""",
+    "rounded_int8_by": """\
+/* The same with factor and shift from two words. */
+#define rounded_int8_by(sum, from, word, round, offset) \\
+    do { \\
+        int32_t d_, e_; \\
+        __asm__ volatile( \\
+            "ldrd %1, %2, [%3, %4]\\n\\tsmmlar %0, %0, %1, %0\\n\\t" \\
+            "adds %0, %0, %0, asr #31\\n\\tasrs %0, %0, %2\\n\\t" \\
+            round " %0, %0, %5\\n\\tssat %0, #8, %0" \\
+            : "+&r"(sum), "=&r"(d_), "=&r"(e_) \\
+            : "r"(from), "n"(4 * (word)), "I"(offset) : "cc", "memory"); \\
+    } while (0)
 """,
     "four_bytes": """\
 /* The low bytes of four values in the first one. */

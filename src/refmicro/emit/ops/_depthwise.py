@@ -68,14 +68,53 @@ def emit_depthwise(op: Op, data: DepthwiseConv2D) -> bool:
     words = 0
     if find_target(op.unit.target).family == "smlad":
         words = _depthwise_words.covered(data)
-    parameters = {"input": parameter(op.input(0), "input")}
-    texts = [
-        "\n".join(_window(op, data, parameters, words, inside=inside)) if there else ""
-        for inside, there in ((True, _has_inside(sides)), (False, _has_edge(sides)))
+    texts, constants = [], {}
+    for inside, there in ((True, _has_inside(sides)), (False, _has_edge(sides))):
+        used: dict = {}
+        text = "\n".join(_window(op, data, used, words, inside=inside)) if there else ""
+        if inside and there:
+            text = _run(op, data, used, sides[1], text)
+        texts.append(text)
+        constants |= used
+    parameters = [
+        parameter(op.input(0), "input"),
+        *constants.values(),
+        parameter(op.output(), "output", write=True),
     ]
-    parameters["output"] = parameter(op.output(), "output", write=True)
-    op.kernel(list(parameters.values()), _images(op, data, sides, *texts))
+    op.kernel(parameters, _images(op, data, sides, *texts))
     return True
+
+
+def _run(op: Op, data: DepthwiseConv2D, constants: dict, columns: Side, window: str) -> str:
+    """A function for all windows of a row that lie inside, and its call for the first of them.
+
+    It is a function of its own so that its loops have all registers.
+    """
+    x, y = (arena_type(operand.c_type) for operand in (op.input(0), op.output()))
+    declared = [
+        f"const {x} *from",
+        *(f"{c_type}{name}" for c_type, name, _ in constants.values()),
+        f"{y} *to",
+    ]
+    arguments = ",\n    ".join(declared)
+    step = columns.axis.stride * data.input.shape[3]
+    text = f"""\
+#if defined(__GNUC__)
+__attribute__((noinline))
+#endif
+static void NAME(
+    {arguments})
+{{
+    for (int x = {columns.first}; x < {columns.end}; x++) {{
+{indented(window, 2)}
+        from += {step};
+        to += {data.channels};
+    }}
+}}
+"""
+    name = op.unit.whole_function(f"{op.base}_row", text)
+    call = f"{name}({', '.join(['input + origin', *constants, 'to'])});"
+    return call if columns.end - columns.first == 1 else f"{call}\nx = {columns.end - 1};"
 
 
 def _has_inside(sides: tuple[Side, Side]) -> bool:
@@ -89,7 +128,8 @@ def _has_edge(sides: tuple[Side, Side]) -> bool:
 def _window(
     op: Op, data: DepthwiseConv2D, parameters: dict, words: int, *, inside: bool
 ) -> Iterator[str]:
-    """Statements for all channels of a window, `words` of them by words."""
+    """Statements for all channels of a window, `words` of them by words; `parameters` takes the
+    constants that they need."""
     if words:
         constant = op.constant("words", _depthwise_words.packed(data, words))
         parameters["words"] = ("const int32_t *", "words", constant)
@@ -213,7 +253,7 @@ def _channels(op: Op, data: DepthwiseConv2D, parameters: dict, first: int, *, in
     source = "o" if data.multiplier == 1 else f"o / {data.multiplier}"
     place = f"const int at = origin + {source};"
     if inside:
-        place = f"const {arena_type(op.input(0).c_type)} *at = input + origin + {source};"
+        place = f"const {arena_type(op.input(0).c_type)} *at = from + {source};"
     text = f"""\
 {place}
 const int8_t *taps = filter + o * {data.depth};

@@ -93,7 +93,8 @@ for (int i = 0; i < {rows}; i++) {{
         four_products(sum, {at}, 0, k + {_BIAS_WORDS} + 2 * (i * {width} + j), 0);
     }}
 }}""")
-    return _groups(data, channels, "const int8_t *at = input + origin + o;", 0, "\n".join(lines))
+    lines.append("at += 4;")
+    return _groups(data, channels, "const int8_t *at = from;", 0, "\n".join(lines))
 
 
 def edge(data: DepthwiseConv2D, channels: int) -> str:
@@ -116,30 +117,34 @@ for (int i = i_first; i < i_end; i++) {{
 
 
 def _groups(data: DepthwiseConv2D, channels: int, place: str, bias: int, taps: str) -> str:
-    """A loop over groups of four channels."""
-    sums = ", ".join(f"sum{channel} = k[{bias + channel}]" for channel in range(4))
-    place = f"{place}\n" if place else ""
+    """A loop over groups of four channels; constants and outputs are walked over by pointers."""
+    place = f"\n{place}" if place else ""
     text = f"""\
-const int32_t *const k = words + o / 4 * {_group_words(data)};
-{place}int32_t {sums};
+int32_t sum0, sum1, sum2, sum3;
+four_loaded(sum, k, {bias});
 {taps}
-{_results(data)}"""
-    return f"for (int o = 0; o < {channels}; o += 4) {{\n{indented(text)}\n}}"
+{_results(data)}
+k += {_group_words(data)};"""
+    return f"""\
+const int32_t *k = words;{place}
+for (int o = 0; o < {channels}; o += 4) {{
+{indented(text)}
+}}"""
 
 
 def _results(data: DepthwiseConv2D) -> str:
     """Statements that requantize and store four sums."""
     requantize = data.requantize
     offset = requantize.output_offset
-    name = "rounded_up_int8" if offset >= 0 else "rounded_down_int8"
-    shown = offset if offset >= 0 else -offset - 1
+    how = f'"adc", {offset}' if offset >= 0 else f'"sbc", {-offset - 1}'
     first = _BIAS_WORDS + 2 * data.depth
+    factor, shift = map(integer, _factors(data)[0])
     lines = []
     for channel in range(4):
-        factor, shift = map(integer, _factors(data)[0])
         if per_channel(requantize):
-            factor, shift = f"k[{first + 2 * channel}]", f"k[{first + 2 * channel + 1}]"
-        lines.append(f"{name}(sum{channel}, {factor}, {shift}, {shown});")
+            lines.append(f"rounded_int8_by(sum{channel}, k, {first + 2 * channel}, {how});")
+        else:
+            lines.append(f"rounded_int8(sum{channel}, {factor}, {shift}, {how});")
     lines.append("four_bytes(sum);")
     if requantize.low > -128:
         lines.append(f"sum0 = four_at_least(sum0, {_four(requantize.low)});")
