@@ -109,3 +109,14 @@ def test_mistakes(
     assert (found, out) == (code, "")
     assert words in err
     assert "Traceback" not in err
+
+
+def test_a_narrow_terminal_tells_the_orders_apart(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = json.loads(schedule(capsys, MAMBA, "--json")[1])
+    monkeypatch.setattr("refmicro.report.schedule_text.PIPE_COLUMNS", 80)
+    _, out, _ = schedule(capsys, MAMBA)
+    lines = [line.split() for line in out.splitlines() if line[:2] == "0:"]
+    orders = [entry["order"].split("-")[0] for entry in document["products"]]
+    assert [line[5].rstrip(",") for line in lines] == orders

@@ -191,6 +191,14 @@ def _check(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if not 50 <= value <= 100:
             raise UsageError(f"--{name.replace('_', '-')} must be between 50 and 100: {value}")
+    for name in ("learning_rate", "qat_learning_rate"):
+        value = getattr(args, name)
+        if not 0 < value <= 1:
+            raise UsageError(f"--{name.replace('_', '-')} must be above 0 and at most 1: {value}")
+    if not 0 <= args.seed < 1 << 32:
+        raise UsageError(f"--seed must be between 0 and {(1 << 32) - 1}: {args.seed}")
+    if args.clips is not None and args.clips < 1:
+        raise UsageError(f"--clips must be at least 1: {args.clips}")
 
 
 def _config(args: argparse.Namespace) -> TrainConfig:
@@ -207,9 +215,9 @@ def _config(args: argparse.Namespace) -> TrainConfig:
             raise UsageError(
                 f"--{name.replace('_', '-')} must be at least 1: {getattr(args, name)}"
             )
-    hop = round(args.hop_ms * SAMPLE_RATE / 1000)
-    if not 80 <= hop <= SAMPLE_RATE:
+    if not 5 <= args.hop_ms <= 1000:
         raise UsageError(f"--hop-ms must be between 5 and 1000: {args.hop_ms}")
+    hop = round(args.hop_ms * SAMPLE_RATE / 1000)
     features = FeatureConfig(args.features, args.coefficients, 2 * hop, hop)
     model = MambaConfig(
         features=args.coefficients,

@@ -100,6 +100,8 @@ def _config(args: argparse.Namespace) -> RunConfig:
     seeds = args.seeds if args.seeds is not None else (3 if args.report else 1)
     if not 1 <= seeds <= 10:
         raise UsageError(f"--seeds must be between 1 and 10: {seeds}")
+    if args.simulation_seed < 0:
+        raise UsageError(f"--simulation-seed must be at least 0: {args.simulation_seed}")
     known = (*HOMES, BUILDING)
     homes = tuple(args.homes.split(",")) if args.homes else (known if args.report else ("A",))
     for home in homes:

@@ -9,6 +9,7 @@ import argparse
 import errno
 import importlib
 import io
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except RefmicroError as error:
-        _complain(error, _verb(arguments))
+        _complain(error, _command(arguments))
         return error.exit_code
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
@@ -92,6 +93,14 @@ def _verb(arguments: list[str]) -> str | None:
     return word if word in VERBS else None
 
 
+def _command(arguments: list[str]) -> str:
+    """The words whose `--help` helps."""
+    verb = _verb(arguments)
+    if verb != "train":
+        return f"refmicro {verb}" if verb else "refmicro"
+    return " ".join(["refmicro", *itertools.takewhile(lambda a: a[:1] != "-", arguments[:2])])
+
+
 def _is_about_stdout(error: OSError) -> bool:
     return error.filename is None and error.errno in (errno.EPIPE, errno.ENOSPC, errno.EIO)
 
@@ -119,14 +128,14 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def _complain(error: RefmicroError, verb: str | None) -> None:
+def _complain(error: RefmicroError, command: str) -> None:
     lines = [f"error: {_printable(error.message)}"]
     problems = getattr(error, "problems", ())
     if len(problems) > 1:
         lines += [f"  {_printable(problem)}" for problem in problems]
     hint = error.hint
-    if not hint and verb and isinstance(error, UsageError):
-        hint = f"`refmicro {verb} --help` shows how it is called"
+    if not hint and isinstance(error, UsageError):
+        hint = f"`{command} --help` shows how it is called"
     if hint:
         lines.append(f"hint: {_printable(hint)}")
     print("\n".join(lines), file=sys.stderr)

@@ -14,6 +14,9 @@ from refmicro.report.units import show_count
 PIPE_COLUMNS = 120
 """Width where stdout is no terminal."""
 
+WIDE_COLUMNS = 100
+"""From here on a product's line has room for all of its words."""
+
 
 def print_schedule(document: dict[str, Any]) -> None:
     """Print the document to stdout."""
@@ -30,7 +33,7 @@ def print_schedule(document: dict[str, Any]) -> None:
             console.print(part)
             console.print()
     else:
-        console.print(_products(document))
+        console.print(_products(document, wide=console.width >= WIDE_COLUMNS))
         console.print()
     if document["uncovered"]:
         names = [
@@ -116,8 +119,8 @@ def _kernel(kernel: dict[str, Any] | None) -> list[str]:
     return [text]
 
 
-def _products(document: dict[str, Any]) -> Table:
-    """One line a product."""
+def _products(document: dict[str, Any], *, wide: bool) -> Table:
+    """One line a product; without `wide` the orders' names are short."""
     table = _table(
         "operator",
         "M",
@@ -140,7 +143,7 @@ def _products(document: dict[str, Any]) -> Table:
             str(entry["accum_depth"]),
             str(entry["rows"]),
             f"int{entry['input_bits']}",
-            entry["order"],
+            entry["order"] if wide else entry["order"].replace("-stationary", ""),
             _tile(entry),
             f"{entry['accesses']:,}",
             f"{entry['accesses_per_mac']:.3f}",
