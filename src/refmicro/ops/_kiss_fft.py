@@ -18,6 +18,7 @@ from functools import cached_property
 
 import numpy as np
 
+from refmicro._jit import jit
 from refmicro.types import Abi, DType, TflmBuild
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -190,6 +191,10 @@ class RealFft:
         inner, outer = 1, self.half
         for factor in reversed(self.factors):
             outer //= factor
+            if self.dtype is DType.INT16 and factor in _INT16_STAGES:
+                _INT16_STAGES[factor](re, im, *self.twiddles, outer, inner, self.inverse)
+                inner *= factor
+                continue
             shape = (outer, factor, inner, re.shape[1])
             butterfly = {2: _butterfly2, 3: _butterfly3, 4: _butterfly4, 5: _butterfly5}[factor]
             legs = [(re.reshape(shape)[:, i], im.reshape(shape)[:, i]) for i in range(factor)]
@@ -334,3 +339,74 @@ def _butterfly5(fft: RealFft, first: Pair, turned: list[Pair], stride: int) -> l
         _sub(far, far_turn),
         _add(near, near_turn),
     ]
+
+
+@jit(inline=True)
+def _quarter(x):
+    return np.int32(np.int32(x * 8191 + 16384) >> 15)
+
+
+@jit(inline=True)
+def _half(x):
+    return np.int32(np.int32(x * 16383 + 16384) >> 15)
+
+
+@jit(inline=True)
+def _product(a, b, c, d):
+    """a * b + c * d, rounded."""
+    return np.int32(np.int32(a * b + c * d + 16384) >> 15)
+
+
+@jit(inline=True)
+def _narrow(x):
+    return np.int32(np.int16(x))
+
+
+@jit
+def _stage4_int16(re, im, root_re, root_im, outer, inner, inverse):
+    """`kf_bfly4` of all rows, in place; what the general stage does, in one walk over memory."""
+    for place in range(outer * inner):
+        column = place % inner
+        at = (place // inner) * 4 * inner + column
+        step = column * outer
+        re_1, im_1 = root_re[step], root_im[step]
+        re_2, im_2 = root_re[2 * step], root_im[2 * step]
+        re_3, im_3 = root_re[3 * step], root_im[3 * step]
+        for row in range(re.shape[1]):
+            a_re, a_im = _quarter(re[at, row]), _quarter(im[at, row])
+            x, y = _quarter(re[at + inner, row]), _quarter(im[at + inner, row])
+            b_re, b_im = _product(x, re_1, -y, im_1), _product(x, im_1, y, re_1)
+            x, y = _quarter(re[at + 2 * inner, row]), _quarter(im[at + 2 * inner, row])
+            c_re, c_im = _product(x, re_2, -y, im_2), _product(x, im_2, y, re_2)
+            x, y = _quarter(re[at + 3 * inner, row]), _quarter(im[at + 3 * inner, row])
+            d_re, d_im = _product(x, re_3, -y, im_3), _product(x, im_3, y, re_3)
+            gap_re, gap_im = b_re - d_re, b_im - d_im
+            if inverse:
+                gap_re, gap_im = -gap_re, -gap_im
+            re[at, row] = _narrow(a_re + c_re + b_re + d_re)
+            im[at, row] = _narrow(a_im + c_im + b_im + d_im)
+            re[at + inner, row] = _narrow(a_re - c_re + gap_im)
+            im[at + inner, row] = _narrow(a_im - c_im - gap_re)
+            re[at + 2 * inner, row] = _narrow(a_re + c_re - b_re - d_re)
+            im[at + 2 * inner, row] = _narrow(a_im + c_im - b_im - d_im)
+            re[at + 3 * inner, row] = _narrow(a_re - c_re - gap_im)
+            im[at + 3 * inner, row] = _narrow(a_im - c_im + gap_re)
+
+
+@jit
+def _stage2_int16(re, im, root_re, root_im, outer, inner, inverse):
+    """`kf_bfly2` of all rows, in place."""
+    for place in range(outer * inner):
+        column = place % inner
+        at = (place // inner) * 2 * inner + column
+        turn_re, turn_im = root_re[column * outer], root_im[column * outer]
+        for row in range(re.shape[1]):
+            a_re, a_im = _half(re[at, row]), _half(im[at, row])
+            x, y = _half(re[at + inner, row]), _half(im[at + inner, row])
+            b_re, b_im = _product(x, turn_re, -y, turn_im), _product(x, turn_im, y, turn_re)
+            re[at, row], im[at, row] = _narrow(a_re + b_re), _narrow(a_im + b_im)
+            re[at + inner, row] = _narrow(a_re - b_re)
+            im[at + inner, row] = _narrow(a_im - b_im)
+
+
+_INT16_STAGES = {2: _stage2_int16, 4: _stage4_int16}

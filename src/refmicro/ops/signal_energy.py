@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from refmicro._jit import jit
 from refmicro.ops import _signal
 from refmicro.ops._spec import EvalContext, OpData, OpSpec, PrepareContext
 from refmicro.types import DType
@@ -40,9 +41,16 @@ def evaluate(ctx: EvalContext, data: tuple[int, int, int]) -> None:
     x = ctx.input(0)
     out = np.zeros((x.shape[0], size), np.uint32)
     if start < end:
-        parts = x[:, 2 * start : 2 * end].astype(np.int64) ** 2
-        out[:, start:end] = parts[:, 0::2] + parts[:, 1::2]
+        _squares(x, start, end, out)
     ctx.set_output(0, out)
+
+
+@jit
+def _squares(x, start, end, out):
+    for row in range(x.shape[0]):
+        for i in range(start, end):
+            re, im = np.int64(x[row, 2 * i]), np.int64(x[row, 2 * i + 1])
+            out[row, i] = re * re + im * im
 
 
 OP = OpSpec("SignalEnergy", prepare, evaluate, OpData(lp64=8, ilp32=8))

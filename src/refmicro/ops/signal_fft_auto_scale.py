@@ -36,7 +36,8 @@ def prepare(ctx: PrepareContext) -> int:
 def evaluate(ctx: EvalContext, length: int) -> None:
     """Find the largest magnitudes, then shift."""
     x = np.ascontiguousarray(ctx.input(0)[:, :length])
-    largest = np.abs(x.astype(np.int32)).max(axis=1, initial=0)
+    least = x.min(axis=1, initial=0).astype(np.int32)
+    largest = np.maximum(x.max(axis=1, initial=0), -least)
     if (largest == 32768).any():
         _largest_in_order(x, largest)
     bits = np.maximum(15 - _signal.most_significant_bit(largest.astype(np.uint32)), 0)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refmicro._jit import jit
 from refmicro.ops import _signal
 from refmicro.ops._spec import EvalContext, Node, OpSpec, PrepareContext
 from refmicro.types import Abi, DType, Tensor, TflmBuild
@@ -88,14 +89,33 @@ def _layout(
 
 def evaluate(ctx: EvalContext, data: FilterBank) -> None:
     """Sums of products, in unsigned 64 bits as in C++."""
-    energies = ctx.input(0).astype(np.uint64)[:, data.frequencies]
-    sums = []
-    for index in (1, 2):
-        table = ctx.input(index).astype(np.int64).astype(np.uint64)
-        factors = table[:, data.weights] * data.inside.astype(np.uint64)
-        sums.append((energies * factors).sum(axis=2, dtype=np.uint64))
-    out = sums[0][:, 1:] + sums[1][:, :-1]
+    x = ctx.input(0)
+    tables = [ctx.input(index).astype(np.int64).astype(np.uint64) for index in (1, 2)]
+    rows = max(len(x), *(len(table) for table in tables))
+    out = np.empty((rows, data.frequencies.shape[0] - 1), np.uint64)
+    widths = data.inside.sum(axis=1)
+    _weigh(x, *tables, data.frequencies[:, 0], data.weights[:, 0], widths, out)
     ctx.set_output(0, np.ascontiguousarray(out[:, : data.outputs]))
+
+
+@jit
+def _weigh(x, weights, unweights, frequencies, places, widths, out):
+    """Each channel's weighted energies, and the rest of the channel before; one row may stand for
+    all."""
+    for row in range(out.shape[0]):
+        energies = x[row if x.shape[0] > 1 else 0]
+        up = weights[row if weights.shape[0] > 1 else 0]
+        down = unweights[row if unweights.shape[0] > 1 else 0]
+        before = np.uint64(0)
+        for channel in range(widths.size):
+            total, rest = np.uint64(0), np.uint64(0)
+            for step in range(widths[channel]):
+                energy = np.uint64(energies[frequencies[channel] + step])
+                total += energy * up[places[channel] + step]
+                rest += energy * down[places[channel] + step]
+            if channel > 0:
+                out[row, channel - 1] = total + before
+            before = rest
 
 
 def init_bytes(node: Node, build: TflmBuild) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refmicro._jit import jit
 from refmicro.ops import _signal
 from refmicro.ops._spec import EvalContext, OpData, OpSpec, PrepareContext
 from refmicro.types import DType
@@ -54,10 +55,23 @@ def prepare(ctx: PrepareContext) -> Window:
 def evaluate(ctx: EvalContext, data: Window) -> None:
     """All windows at once."""
     x, weights = ctx.input(0), ctx.input(1)
-    windows = x.reshape(x.shape[0], -1, data.length).astype(np.int32)
-    out = (windows * weights[:, None].astype(np.int32)) >> data.shift
-    out = out.clip(-32768, 32767).astype(np.int16)
+    rows = max(len(x), len(weights))
+    out = np.empty((rows, x[0].size), np.int16)
+    _weigh(x.reshape(len(x), -1), weights.reshape(len(weights), -1), data.shift, out)
     ctx.set_output(0, out.reshape(out.shape[0], *data.output_shape))
+
+
+@jit
+def _weigh(x, weights, shift, out):
+    """Windows of one row lie behind one another; one row may stand for all."""
+    length = weights.shape[1]
+    for row in range(out.shape[0]):
+        values = x[row if x.shape[0] > 1 else 0]
+        factors = weights[row if weights.shape[0] > 1 else 0]
+        for start in range(0, values.size, length):
+            for i in range(length):
+                value = np.int32(values[start + i]) * np.int32(factors[i]) >> shift
+                out[row, start + i] = min(max(value, -32768), 32767)
 
 
 OP = OpSpec("SignalWindow", prepare, evaluate, OpData(lp64=8, ilp32=8))
