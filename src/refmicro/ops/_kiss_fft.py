@@ -233,6 +233,9 @@ class RealFft:
         first = math_.divided((z[0][0], z[1][0]), 2)
         out[0, 0] = math_.narrow(first[0] + first[1])
         out[0, self.half] = math_.narrow(first[0] - first[1])
+        if self.dtype is DType.INT16:
+            _separate_int16(*z, *self.super_twiddles, out)
+            return out
         k = np.arange(1, self.half // 2 + 1)
         low = math_.divided((z[0][k], z[1][k]), 2)
         high = (z[0][self.half - k], math_.narrow(-z[1][self.half - k]))
@@ -407,6 +410,25 @@ def _stage2_int16(re, im, root_re, root_im, outer, inner, inverse):
             re[at, row], im[at, row] = _narrow(a_re + b_re), _narrow(a_im + b_im)
             re[at + inner, row] = _narrow(a_re - b_re)
             im[at + inner, row] = _narrow(a_im - b_im)
+
+
+@jit
+def _separate_int16(re, im, root_re, root_im, out):
+    """What `_forward` does for all frequencies but the first and the last, in one walk."""
+    half = re.shape[0]
+    for k in range(1, half // 2 + 1):
+        turn_re, turn_im = root_re[k - 1], root_im[k - 1]
+        for row in range(re.shape[1]):
+            low_re, low_im = _half(re[k, row]), _half(im[k, row])
+            high_re, high_im = _half(re[half - k, row]), _half(_narrow(-im[half - k, row]))
+            x, y = low_re - high_re, low_im - high_im
+            odd_re = _narrow(_product(x, turn_re, -y, turn_im))
+            odd_im = _narrow(_product(x, turn_im, y, turn_re))
+            even_re, even_im = low_re + high_re, low_im + high_im
+            out[0, k, row] = (even_re + odd_re) >> 1
+            out[1, k, row] = (even_im + odd_im) >> 1
+            out[0, half - k, row] = (even_re - odd_re) >> 1
+            out[1, half - k, row] = (odd_im - even_im) >> 1
 
 
 _INT16_STAGES = {2: _stage2_int16, 4: _stage4_int16}
