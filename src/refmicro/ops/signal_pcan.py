@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refmicro._jit import jit
 from refmicro.ops import _signal
 from refmicro.ops._spec import EvalContext, OpData, OpSpec, PrepareContext
 from refmicro.types import DType
@@ -52,34 +53,48 @@ def prepare(ctx: PrepareContext) -> Pcan:
 
 
 def evaluate(ctx: EvalContext, data: Pcan) -> None:
-    """All channels at once."""
-    x = ctx.input(0).astype(np.uint64)
-    noise = ctx.input(1)[:, : data.channels]
-    gains = gain(noise, ctx.input(2)).astype(np.uint32).astype(np.uint64)
-    snr = ((x * gains) >> np.uint64(data.snr_shift)) & np.uint64(2**32 - 1)
-    below = snr < np.uint64(2 << _SNR_BITS)
-    square = np.where(below, snr * snr, np.uint64(0)) >> np.uint64(20)
-    line = ((snr >> np.uint64(6)) - np.uint64(64)) & np.uint64(2**32 - 1)
-    ctx.set_output(0, np.where(below, square, line).astype(np.uint32))
+    """All channels; one row may stand for all."""
+    x, noise, lut = (ctx.input(index) for index in range(3))
+    rows = max(len(x), len(noise), len(lut))
+    out = np.empty((rows, data.channels), np.uint32)
+    _normalise(x, noise, lut, np.uint64(data.snr_shift), out)
+    ctx.set_output(0, out)
 
 
-def gain(noise: np.ndarray, lut: np.ndarray) -> np.ndarray:
-    """`WideDynamicFunction`: int16 values of uint32 arguments; both have B rows or 1."""
-    rows = max(len(noise), len(lut))
-    noise = np.broadcast_to(noise, (rows, noise.shape[1]))
-    interval = _signal.most_significant_bit(noise)
-    piece = np.where(noise <= 2, 0, 4 * interval - 6)
-    x = noise.astype(np.int64)
-    shifted = np.where(
-        interval < 11, x << np.maximum(11 - interval, 0), x >> np.maximum(interval - 11, 0)
-    )
+@jit
+def _normalise(x, noise, lut, shift, out):
+    low = np.uint64(0xFFFFFFFF)
+    for row in range(out.shape[0]):
+        table = lut[row if lut.shape[0] > 1 else 0]
+        for channel in range(out.shape[1]):
+            level = np.int64(noise[row if noise.shape[0] > 1 else 0, channel])
+            # TFLM hands the int16 gain on as uint32.
+            gain = np.uint64(np.uint32(np.int16(_gain(level, table))))
+            value = np.uint64(x[row if x.shape[0] > 1 else 0, channel])
+            snr = ((value * gain) >> shift) & low
+            if snr < np.uint64(2 << _SNR_BITS):
+                out[row, channel] = (snr * snr) >> np.uint64(20)
+            else:
+                out[row, channel] = ((snr >> np.uint64(6)) - np.uint64(64)) & low
+
+
+@jit(inline=True)
+def _gain(level, table):
+    """`WideDynamicFunction` of a uint32 value: pieces of a curve, one for each number of bits."""
+    if level <= 2:
+        return np.int64(table[level])
+    interval = 0
+    rest = level
+    while rest > 0:
+        rest >>= 1
+        interval += 1
+    shifted = level << (11 - interval) if interval < 11 else level >> (interval - 11)
     fraction = shifted & 0x3FF
-    wide = np.broadcast_to(lut.astype(np.int64), (rows, lut.shape[1]))
-    zeroth, first, second = (np.take_along_axis(wide, piece + i, axis=1) for i in range(3))
+    piece = 4 * interval - 6
+    zeroth, first = np.int64(table[piece]), np.int64(table[piece + 1])
+    second = np.int64(table[piece + 2])
     curve = ((second * fraction >> 5) + (first << 5)) * fraction
-    value = (curve + (1 << 14) >> 15) + zeroth
-    direct = np.take_along_axis(wide, np.minimum(x, 2), axis=1)
-    return np.where(noise <= 2, direct, value).astype(np.int16)
+    return ((curve + (1 << 14)) >> 15) + zeroth
 
 
 OP = OpSpec("SignalPCAN", prepare, evaluate, OpData(lp64=4, ilp32=4))
