@@ -1,6 +1,7 @@
 """The command itself: help, versions, wrong words."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -79,6 +80,32 @@ def test_closed_pipe_ends_quietly():
     result = run_with_stdout(write, "boards", "--json")
     os.close(write)
     assert (result.returncode, result.stderr) == (141, "")
+
+
+WAITING = """
+import sys, time
+from refmicro.cli import boards, main
+def run(args):
+    try:
+        print("begun", flush=True)
+        time.sleep(60)
+    finally:
+        print("cleaned", flush=True)
+boards.run = run
+sys.argv = ["refmicro", "boards"]
+sys.exit(main.main())
+"""
+"""The command with a verb that takes long."""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGTERM ends at once there: run it on Linux")
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_whoever_ends_it_lets_it_clean_up(name, code):
+    process = subprocess.Popen([sys.executable, "-c", WAITING], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(getattr(signal, name))
+    assert process.communicate(timeout=30)[0] == "cleaned\n"
+    assert process.returncode == code
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full: run it on Linux")

@@ -11,6 +11,7 @@ import importlib
 import io
 import itertools
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -49,6 +50,8 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code (see `refmicro.errors`)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        _end_in_order()
     for stream in (sys.stdout, sys.stderr):
         # A name or a bar that the terminal's encoding lacks is no reason to fail.
         if isinstance(stream, io.TextIOWrapper):
@@ -77,6 +80,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             return PIPE_CLOSED
         print(f"error: cannot write to stdout: {error.strerror}", file=sys.stderr)
         return 2
+
+
+def _end_in_order() -> None:
+    """`timeout`, CI and a closed terminal take emulators and temporary files along, as ^C does."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _terminated)
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def _run(arguments: list[str]) -> int:
