@@ -182,6 +182,8 @@ def test_exported_sources_run_on_a_serial_port(tmp_path, capsys):
         (["--board", "qemu:mps2-an386", "--timeout", "0"], "--timeout must be"),
         (["--board", "qemu:mps2-an386", "--timeout", "nan"], "--timeout must be"),
         (["--board", "qemu:mps2-an386", "--seed", "-1"], "--seed must be"),
+        (["--board", "qemu:mps2-an386", "--golden", "GOLDEN", "--count", "2"], "--golden has"),
+        (["--board", "serial:x", "--keep", "there"], "--keep and --stack are for emulated"),
         (["--export", "there", "--target", "toaster"], "toaster"),
     ],
 )

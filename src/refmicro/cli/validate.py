@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 BAUD = 115200
 STACK_BYTES = 16384
 TIMEOUT_S = 60.0
+COUNT = 16
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--golden", type=Path, metavar="DIR", help="vectors that `refmicro golden` wrote"
     )
-    parser.add_argument("--count", type=int, default=16, help="vectors or streams (default: 16)")
+    parser.add_argument(
+        "--count", type=int, default=COUNT, help=f"vectors or streams (default: {COUNT})"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the inputs (default: 0)")
     parser.add_argument(
         "--steps", type=int, metavar="T", help="steps of a stream (default: 8 with state, else 1)"
@@ -86,6 +89,17 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--timeout must be more than 0 seconds: {args.timeout:g}")
     if not 256 <= args.stack <= 1 << 20:
         raise UsageError(f"--stack must be between 256 and 1048576 bytes: {args.stack}")
+    if args.golden is not None and (args.count, args.seed, args.steps) != (COUNT, 0, None):
+        raise UsageError(
+            "--golden has vectors of its own: found --count, --seed or --steps with it",
+            hint="leave these out, or --golden",
+        )
+    emulated = (args.program, args.keep, args.stack) != (None, None, STACK_BYTES)
+    if emulated and (args.board or "").startswith("serial:"):
+        raise UsageError(
+            "--program, --keep and --stack are for emulated boards: found one with a serial port",
+            hint="--export writes the sources for a real board",
+        )
 
 
 def _validated(model: Model, kind: str, board: object, args: argparse.Namespace) -> Validation:
