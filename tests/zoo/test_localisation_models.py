@@ -191,23 +191,3 @@ def test_viterbi_finds_the_best_path() -> None:
     for row, path in zip(scores, found, strict=True):
         best = max(np.ndindex(3, 3, 3, 3), key=lambda other: total(row, other))
         assert tuple(path) == best
-
-
-def test_marginals_are_shares_of_all_paths() -> None:
-    rng = np.random.default_rng(3)
-    scores = rng.normal(size=(2, 4, 2)).astype(np.float32)
-    parameters = {
-        name: rng.normal(size=value.shape).astype(np.float32)
-        for name, value in crf.initial_parameters(2, 0).items()
-    }
-    found = crf.marginals(scores, parameters)
-    for row, shares in zip(scores, found, strict=True):
-        want = np.zeros((4, 2))
-        for path in np.ndindex(2, 2, 2, 2):
-            value = parameters["crf_start"][path[0]] + parameters["crf_end"][path[-1]]
-            value += sum(parameters["crf"][a, b] for a, b in pairwise(path))
-            weight = np.exp(value + sum(row[step, one] for step, one in enumerate(path)))
-            for step, one in enumerate(path):
-                want[step, one] += weight
-        want /= want.sum(1, keepdims=True)
-        assert np.abs(shares - want).max() < 1e-5

@@ -122,16 +122,24 @@ def test_distillation_follows_the_teacher_not_the_labels() -> None:
     config = MODELS[0]
     data = easy()
     turned = (data.labels + 1) % 3
-    known = np.eye(3, dtype=np.float32)[turned]
-    lesson = localisation_training.Lesson(turned, known, known)
+
+    def teacher(strengths: np.ndarray) -> np.ndarray:
+        asked.append(len(strengths))
+        return (strengths.argmax(-1) + 1) % 3
+
     plan = Schedule(epochs=40, batch=16, rate=2e-2)
-    trainer = Trainer(config, with_crf=False, schedule=plan, rounding=False, teacher_width=3)
-    for kind in ("paper", "soft"):
-        fit = trainer.fit(
-            initial_fit(config, 0, with_crf=False), data, 0, lesson, Distillation(kind)
-        )
+    trainer = Trainer(config, with_crf=False, schedule=plan, rounding=False)
+    for distillation in (Distillation("paper"), Distillation("mixed", mixed_share=1.0)):
+        asked: list[int] = []
+        start = initial_fit(config, 0, with_crf=False)
+        fit = trainer.fit(start, data, 0, teacher, distillation)
         found = float_scores(fit, data.strengths)[0].argmax(-1)
         assert (found == turned).mean() > 0.9
+        # Once about the windows as recorded, or in each epoch about what the student hears.
+        assert asked == ([96] if distillation.kind == "paper" else [96] * plan.epochs)
+    kept = trainer.fit(start, data, 0, teacher, Distillation("mixed", mixed_share=0.0))
+    found = float_scores(kept, data.strengths)[0].argmax(-1)
+    assert (found == data.labels).mean() > 0.9
 
 
 def test_zero_points_are_the_same_in_all_models() -> None:
@@ -169,6 +177,7 @@ def test_the_command_reports_and_keeps_its_stages(
 ) -> None:
     homes = simulate_homes(tmp_path / "homes", SMALL)
     quick = ["--epochs", "1", "--teacher-epochs", "1", "--qat-epochs", "1", "--seeds", "2"]
+    quick += ["--mixed-epochs", "1"]
     where = ["--data", str(homes), "--output", str(tmp_path / "o")]
     small = ["--homes", "A", "--models", "mamba-2-1", "--teacher", "mdcsa-2-1", "--json"]
     report = ["--report", "--report-folder", str(tmp_path / "r")]

@@ -43,6 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--seeds", type=int, default=None, help="trainings (default: 1; report 3)")
     train.add_argument("--epochs", type=int, default=80)
     train.add_argument("--teacher-epochs", type=int, default=40)
+    train.add_argument("--mixed-epochs", type=int, default=40, help="distillation, mixed windows")
     train.add_argument("--qat-epochs", type=int, default=20)
     result = parser.add_argument_group("result")
     result.add_argument("--output", type=Path, metavar="DIR", help="trained stages and models")
@@ -92,7 +93,7 @@ def _config(args: argparse.Namespace) -> RunConfig:
     from refmicro.zoo.localisation_training import Schedule
     from refmicro.zoo.rssi_simulator import Settings
 
-    for name in ("epochs", "teacher_epochs", "qat_epochs"):
+    for name in ("epochs", "teacher_epochs", "mixed_epochs", "qat_epochs"):
         if getattr(args, name) < 1:
             raise UsageError(
                 f"--{name.replace('_', '-')} must be at least 1: {getattr(args, name)}"
@@ -119,6 +120,7 @@ def _config(args: argparse.Namespace) -> RunConfig:
         teacher=args.teacher,
         float_schedule=Schedule(epochs=args.epochs),
         teacher_schedule=dataclasses.replace(base.teacher_schedule, epochs=args.teacher_epochs),
+        mixed_schedule=dataclasses.replace(base.mixed_schedule, epochs=args.mixed_epochs),
         qat_schedule=dataclasses.replace(base.qat_schedule, epochs=args.qat_epochs),
         simulation=Settings(seed=args.simulation_seed),
     )

@@ -64,20 +64,3 @@ def viterbi(scores: np.ndarray, p: dict[str, np.ndarray]) -> np.ndarray:
     for step in range(steps - 1, 0, -1):
         path[:, step - 1] = came[rows, step, path[:, step]]
     return path
-
-
-def marginals(scores: np.ndarray, p: dict[str, np.ndarray]) -> np.ndarray:
-    """The share of all paths that are in a class at a step: float32 (N, T, classes)."""
-    steps = scores.shape[1]
-    forward, backward = np.zeros_like(scores), np.zeros_like(scores)
-    forward[:, 0] = p["crf_start"] + scores[:, 0]
-    backward[:, -1] = p["crf_end"]
-    for step in range(1, steps):
-        before = forward[:, step - 1][:, :, None] + p["crf"]
-        forward[:, step] = np.logaddexp.reduce(before, 1) + scores[:, step]
-        after = (backward[:, -step] + scores[:, -step])[:, None, :] + p["crf"]
-        backward[:, -step - 1] = np.logaddexp.reduce(after, 2)
-    both = forward + backward
-    both -= both.max(-1, keepdims=True)
-    shares = np.exp(both)
-    return (shares / shares.sum(-1, keepdims=True)).astype(np.float32)

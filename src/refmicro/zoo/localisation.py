@@ -24,7 +24,7 @@ from refmicro.errors import UsageError
 from refmicro.interpreter import Interpreter
 from refmicro.model.graph import Model
 from refmicro.types import DType
-from refmicro.zoo import crf, rssi_simulator
+from refmicro.zoo import rssi_simulator
 from refmicro.zoo.localisation_training import (
     FAMILIES,
     Distillation,
@@ -33,10 +33,11 @@ from refmicro.zoo.localisation_training import (
     Schedule,
     Trainer,
     calibrated,
+    decoded,
     family_of,
     float_scores,
     initial_fit,
-    lesson_of,
+    teacher_of,
 )
 from refmicro.zoo.mdcsa import MdcsaConfig
 from refmicro.zoo.mdcsa_integer import require_width
@@ -50,7 +51,7 @@ Say = Callable[[str], None]
 HOMES = ("A", "B", "C", "D")
 BUILDING = "UJI"
 DEFAULT_MODELS = ("mdcsa-16-1", "mamba-8-1")
-STAGES = ("float", "ptq", "qat", "kd_paper", "kd_soft", "kd_qat")
+STAGES = ("float", "ptq", "qat", "kd_paper", "kd_mixed", "kd_qat")
 """float; int8 calibrated; int8 trained with rounding; two distilled; distilled with rounding."""
 
 INTEGER_STAGES = ("ptq", "qat", "kd_qat")
@@ -69,7 +70,7 @@ class RunConfig:
         seeds: how many trainings of each stage.
         with_crf: whether a CRF is trained and decodes.
         teacher: FAMILY-HIDDEN-LAYERS.
-        float_schedule, teacher_schedule, qat_schedule: of the trainings.
+        float_schedule, teacher_schedule, mixed_schedule, qat_schedule: of the trainings.
         simulation: of simulated data.
     """
 
@@ -83,6 +84,7 @@ class RunConfig:
     teacher: str = "mdcsa-64-1"
     float_schedule: Schedule = field(default_factory=Schedule)
     teacher_schedule: Schedule = field(default_factory=lambda: Schedule(epochs=40, rate=2e-3))
+    mixed_schedule: Schedule = field(default_factory=lambda: Schedule(epochs=40, rate=2e-3))
     qat_schedule: Schedule = field(default_factory=lambda: Schedule(epochs=20, rate=1e-3))
     simulation: rssi_simulator.Settings = field(default_factory=rssi_simulator.Settings)
 
@@ -237,14 +239,8 @@ class _Run:
         return self.kept(f"teacher-{self.config.teacher}", config, train)
 
     def trainer(self, config: ModelConfig, schedule: Schedule, *, rounding: bool) -> Trainer:
-        width = model_config(self.config.teacher, self.prepared.site).hidden
-        return Trainer(
-            config,
-            with_crf=self.config.with_crf,
-            schedule=schedule,
-            rounding=rounding,
-            teacher_width=width,
-        )
+        with_crf = self.config.with_crf
+        return Trainer(config, with_crf=with_crf, schedule=schedule, rounding=rounding)
 
     def fitted(self, trainer: Trainer, start: Fit, seed: int, what: str, **more: Any) -> Fit:
         what = f"{self.prepared.site.name} {what}"
@@ -270,11 +266,10 @@ class _Run:
     def model(self, name: str) -> Trained:
         """All stages of one model, for each seed."""
         config = model_config(name, self.prepared.site)
-        teacher = self.teacher()
-        warmth = Distillation().temperature
-        lesson = lesson_of(teacher, self.prepared.training.strengths, warmth)
         plain = self.trainer(config, self.config.float_schedule, rounding=False)
         rounded = self.trainer(config, self.config.qat_schedule, rounding=True)
+        teaches = teacher_of(self.teacher())
+        further = {"schedule": self.config.mixed_schedule}
         fits: dict[str, list[Fit]] = {stage: [] for stage in STAGES}
         for seed in range(self.config.seeds):
             begin = initial_fit(config, seed, with_crf=self.config.with_crf)
@@ -287,11 +282,12 @@ class _Run:
                 kind: str,
                 seed: int = seed,
                 ready: dict[str, Fit] = ready,
+                **more: Any,
             ) -> None:
                 def train() -> Fit:
                     what = f"{name} {stage}, seed {seed}"
-                    more = {"lesson": lesson, "distillation": Distillation(kind)}
-                    return self.fitted(trainer, start(), seed, what, **more)
+                    told = {"teacher": teaches, "distillation": Distillation(kind)} | more
+                    return self.fitted(trainer, start(), seed, what, **told)
 
                 ready[stage] = self.kept(f"{name}-{seed}-{stage}", config, train)
 
@@ -300,10 +296,10 @@ class _Run:
 
             stage("float", plain, lambda begin=begin: begin, "none")
             stage("kd_paper", plain, lambda begin=begin: begin, "paper")
-            stage("kd_soft", plain, lambda begin=begin: begin, "soft")
+            stage("kd_mixed", plain, lambda ready=ready: ready["float"], "mixed", **further)
             ready["ptq"] = grids_of("float")
             stage("qat", rounded, lambda ready=ready: ready["ptq"], "none")
-            stage("kd_qat", rounded, lambda grids_of=grids_of: grids_of("kd_soft"), "soft")
+            stage("kd_qat", rounded, lambda grids_of=grids_of: grids_of("kd_mixed"), "mixed")
             for done in STAGES:
                 fits[done].append(ready[done])
         self.say(f"{self.prepared.site.name} {name}: trained")
@@ -350,9 +346,7 @@ def integer_scores(model: Model, config: ModelConfig, strengths: np.ndarray) -> 
 
 def answers(fit: Fit, scores: np.ndarray) -> np.ndarray:
     """The room at the end of each window, int (N,)."""
-    if fit.crf:
-        return crf.viterbi(scores, fit.parameters)[:, -1]
-    return scores[:, -1].argmax(-1)
+    return decoded(fit, scores)[:, -1]
 
 
 @dataclass(frozen=True)

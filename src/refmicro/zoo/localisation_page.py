@@ -10,7 +10,7 @@ _TITLES = {
     "ptq_int16x8": "PTQ int16x8",
     "qat": "QAT int8",
     "kd_paper": "KD (the paper's loss), float",
-    "kd_soft": "KD (soft, features), float",
+    "kd_mixed": "KD (mixed windows), float",
     "kd_qat": "KD + QAT int8",
 }
 

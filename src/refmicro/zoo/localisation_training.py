@@ -7,12 +7,11 @@ Losses, task being the CRF's or cross entropy:
     none    task
     paper   a task + (1 - a) cross entropy with the teacher's path, a = 0.1
             (Suwannaphong et al. 2025)
-    soft    a task + (1 - a) task with the teacher's shares at a temperature + b |P x - teacher's
-            x|^2, x the rows before the last layer, of length 1, P learnt
+    mixed   task, with the teacher's path for label where two windows were mixed
 
-The teacher's path is Viterbi's. Its shares are the CRF's marginals of its scores divided by the
-temperature, so that the student learns paths, not scores that know nothing of their neighbours;
-without a CRF they are softmax's.
+The teacher's path is Viterbi's. For `paper` it is that of each training window as it was recorded.
+For `mixed` the teacher hears what the student hears: a share of an epoch's windows are weighted
+means of two, all have the noise and losses of training, and the answers are to these very windows.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from refmicro.zoo.rssi_data import FRAME_GRID, Windows
 from refmicro.zoo.rssi_mamba import RssiMambaConfig
 from refmicro.zoo.training import require_tensorflow
 
-DISTILLATIONS = ("none", "paper", "soft")
+DISTILLATIONS = ("none", "paper", "mixed")
 CALIBRATION_WINDOWS = 512
 _UNIT_GRID = Grid(1 / 128)
 
@@ -95,16 +94,14 @@ class Distillation:
 
     kind: str = "none"
     alpha: float = 0.1
-    soft_alpha: float = 0.4
-    temperature: float = 2.0
-    features: float = 0.3
+    mixed_share: float = 0.5
 
     def weights(self) -> np.ndarray:
-        """Of task, teacher's class, teacher's shares and features, float32."""
+        """Of task and teacher's class, float32."""
         parts = {
-            "none": (1.0, 0.0, 0.0, 0.0),
-            "paper": (self.alpha, 1 - self.alpha, 0.0, 0.0),
-            "soft": (self.soft_alpha, 0.0, 1 - self.soft_alpha, self.features),
+            "none": (1.0, 0.0),
+            "paper": (self.alpha, 1 - self.alpha),
+            "mixed": (1.0, 0.0),
         }[self.kind]
         return np.array(parts, np.float32)
 
@@ -119,19 +116,8 @@ class Fit:
     crf: bool
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """What a teacher says of the training windows.
-
-    Attributes:
-        classes: its answers, int (N, T).
-        shares: of each class at each step, float32 (N, T, classes).
-        rows: before its last layer, float32 (N, T, width).
-    """
-
-    classes: np.ndarray
-    shares: np.ndarray
-    rows: np.ndarray
+Teacher = Callable[[np.ndarray], np.ndarray]
+"""Its classes, int (N, T), for windows (N, T, access points)."""
 
 
 def initial_fit(config: ModelConfig, seed: int, *, with_crf: bool) -> Fit:
@@ -150,7 +136,6 @@ class Trainer:
         with_crf: whether the loss is the CRF's.
         schedule: how long; its batch is compiled in.
         rounding: whether to round as the integer model does.
-        teacher_width: of the rows of a `Lesson`.
     """
 
     def __init__(
@@ -160,10 +145,9 @@ class Trainer:
         with_crf: bool,
         schedule: Schedule,
         rounding: bool,
-        teacher_width: int = 1,
     ) -> None:
         self.config, self.with_crf, self.rounding = config, with_crf, rounding
-        self.schedule, self.teacher_width = schedule, teacher_width
+        self.schedule = schedule
         self.epoch: Callable[..., Any] | None = None
 
     def fit(
@@ -171,17 +155,27 @@ class Trainer:
         start: Fit,
         data: Windows,
         seed: int,
-        lesson: Lesson | None = None,
+        teacher: Teacher | None = None,
         distillation: Distillation | None = None,
+        schedule: Schedule | None = None,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Fit:
         """Train from `start`; everything random comes from `seed` and the epoch.
+
+        Args:
+            start: where training begins.
+            data: to train on.
+            seed: of everything random.
+            teacher: asked where `distillation` needs one.
+            distillation: the loss; none by default.
+            schedule: another than the trainer's, of the same batch and decay.
+            progress: told about each epoch.
 
         Raises:
             UsageError: if there are fewer windows than a batch.
         """
         tf = require_tensorflow()
-        plan, distillation = self.schedule, distillation or Distillation()
+        plan, distillation = schedule or self.schedule, distillation or Distillation()
         if len(data) < plan.batch:
             raise UsageError(
                 f"the training part must hold a batch of {plan.batch} windows: {len(data)}"
@@ -192,8 +186,9 @@ class Trainer:
             for name, grid in start.grids.items():
                 place = fixed if _is_fixed(self.config, name) else trained
                 place[f"scale/{name}"] = np.float32(np.log(grid.scale))
-        taught = _taught(lesson, data, self.config, self.teacher_width)
-        trained["projection"] = _orthogonal(self.teacher_width, self.config.hidden, seed)
+        classes = np.zeros(data.labels.shape, np.int32)
+        if teacher and distillation.kind == "paper":
+            classes = teacher(data.strengths)
         if self.epoch is None:
             self.epoch = self._compiled(start.grids)
         values = {k: tf.constant(v) for k, v in trained.items()}
@@ -205,11 +200,13 @@ class Trainer:
             order = rng.permutation(len(data))[: count * plan.batch].reshape(count, plan.batch)
             steps = np.arange(number * count, (number + 1) * count)
             rates = plan.rate * _rate(steps / max(1, plan.epochs * count))
-            strengths = _augmented(data.strengths[order], plan, rng)
+            if teacher and distillation.kind == "mixed":
+                shown = _taught(data, order, plan, distillation.mixed_share, teacher, rng)
+            else:
+                strengths = _augmented(data.strengths[order], plan, rng)
+                shown = strengths, data.labels[order], classes[order]
             values, first, second = self.epoch(
-                *(values, first, second, fixed, weights, tf.constant(strengths)),
-                *(tf.constant(data.labels[order].astype(np.int32)),),
-                *(tf.constant(part[order]) for part in taught),
+                *(values, first, second, fixed, weights, *_tensors(*shown)),
                 *(tf.constant(rates.astype(np.float32)), tf.constant(float(steps[0]))),
             )
             progress(number + 1, plan.epochs)
@@ -229,22 +226,22 @@ class Trainer:
         tf = require_tensorflow()
         forward = family_of(self.config).module.forward
 
-        def loss(values: Any, fixed: Any, weights: Any, x: Any, *known: Any) -> Any:
+        def loss(values: Any, fixed: Any, weights: Any, x: Any, y: Any, classes: Any) -> Any:
             tap: Any = Float()
             if self.rounding:
                 logs = {k[6:]: v for k, v in (values | fixed).items() if k.startswith("scale/")}
                 tap = Rounding(grids, logs)
-            found, last = forward(self.config, values, x, tap)
-            return self._loss(values, weights, found, last, *known)
+            found, _ = forward(self.config, values, x, tap)
+            return self._loss(values, weights, found, y, classes)
 
         @tf.function(jit_compile=True, autograph=False)
         def epoch(*given: Any) -> Any:
-            values, first, second, fixed, weights, x, *known, rates, done = given
+            values, first, second, fixed, weights, x, y, classes, rates, done = given
 
             def body(i: Any, values: Any, first: Any, second: Any) -> Any:
                 with tf.GradientTape() as tape:
                     tape.watch(values)
-                    found = loss(values, fixed, weights, x[i], *(part[i] for part in known))
+                    found = loss(values, fixed, weights, x[i], y[i], classes[i])
                 zero = tf.UnconnectedGradients.ZERO
                 gradient = tape.gradient(found, values, unconnected_gradients=zero)
                 step = done + tf.cast(i, tf.float32) + 1.0
@@ -255,26 +252,16 @@ class Trainer:
 
         return epoch
 
-    def _loss(self, values: Any, weights: Any, found: Any, last: Any, *known: Any) -> Any:
-        """All four parts; `weights` says which count, so that one program serves all."""
+    def _loss(self, values: Any, weights: Any, found: Any, y: Any, classes: Any) -> Any:
+        """Both parts; `weights` says which count, so that one program serves all."""
         tf = require_tensorflow()
-        y, classes, shares, rows = known
         entropy = tf.nn.softmax_cross_entropy_with_logits
-
-        def task(chosen: Any) -> Any:
-            if self.with_crf:
-                return crf.loss(found, chosen, values)
-            return tf.reduce_mean(entropy(chosen, found))
-
-        count = self.config.classes
-        ours = mdcsa.unit_rows(tf.matmul(last, values["projection"], transpose_b=True))
-        parts = (
-            task(tf.one_hot(y, count)),
-            tf.reduce_mean(entropy(tf.one_hot(classes, count), found)),
-            task(shares),
-            tf.reduce_mean(tf.reduce_sum((ours - mdcsa.unit_rows(rows)) ** 2, -1)),
-        )
-        return tf.add_n([weights[i] * part for i, part in enumerate(parts)])
+        chosen, taught = (tf.one_hot(known, self.config.classes) for known in (y, classes))
+        if self.with_crf:
+            task = crf.loss(found, chosen, values)
+        else:
+            task = tf.reduce_mean(entropy(chosen, found))
+        return weights[0] * task + weights[1] * tf.reduce_mean(entropy(taught, found))
 
     def _adam(
         self, values: Any, first: Any, second: Any, gradient: Any, rate: Any, step: Any
@@ -311,12 +298,6 @@ def _rate(share: np.ndarray) -> np.ndarray:
     return np.minimum(share / 0.05, 1) * (0.03 + 0.97 * (1 + np.cos(np.pi * share)) / 2)
 
 
-def _orthogonal(rows: int, columns: int, seed: int) -> np.ndarray:
-    rng = np.random.default_rng([seed, 71])
-    square = rng.normal(size=(max(rows, columns), max(rows, columns)))
-    return np.linalg.qr(square)[0][:rows, :columns].astype(np.float32)
-
-
 def _augmented(strengths: np.ndarray, plan: Schedule, rng: np.random.Generator) -> np.ndarray:
     """Noise, and samples that no packet came for, as in days to come."""
     heard = strengths > 0
@@ -332,29 +313,45 @@ def _augmented(strengths: np.ndarray, plan: Schedule, rng: np.random.Generator) 
 
 
 def _taught(
-    lesson: Lesson | None, data: Windows, config: ModelConfig, width: int
+    data: Windows,
+    order: np.ndarray,
+    plan: Schedule,
+    share: float,
+    teacher: Teacher,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Classes, shares and rows; zeros where nobody teaches."""
-    if lesson is not None:
-        return lesson.classes.astype(np.int32), lesson.shares, lesson.rows
-    shape = (len(data), config.steps)
-    return (
-        np.zeros(shape, np.int32),
-        np.zeros((*shape, config.classes), np.float32),
-        np.zeros((*shape, width), np.float32),
-    )
+    """The windows of `order` (batches, batch), a share of them weighted means with another window.
+
+    Returns:
+        Strengths with noise; labels, the teacher's where windows were mixed; the teacher's.
+    """
+    mixed = rng.uniform(size=(*order.shape, 1)) < share
+    other = data.strengths[rng.integers(len(data), size=order.shape)]
+    weight = np.where(mixed, rng.uniform(size=mixed.shape), 1)[..., None].astype(np.float32)
+    strengths = _augmented(weight * data.strengths[order] + (1 - weight) * other, plan, rng)
+    labels = data.labels[order]
+    classes = teacher(strengths.reshape(-1, *strengths.shape[2:])).reshape(labels.shape)
+    return strengths, np.where(mixed, classes, labels), classes
 
 
-def lesson_of(teacher: Fit, strengths: np.ndarray, temperature: float) -> Lesson:
-    """What a teacher says of windows (N, T, access points)."""
-    scores, rows = float_scores(teacher, strengths)
-    cool = (scores / temperature).astype(np.float32)
-    if teacher.crf:
-        classes = crf.viterbi(scores, teacher.parameters)
-        warm = {name: teacher.parameters[name] / temperature for name in crf.NAMES}
-        return Lesson(classes, crf.marginals(cool, warm), rows)
-    shares = np.exp(cool - cool.max(-1, keepdims=True))
-    return Lesson(scores.argmax(-1), shares / shares.sum(-1, keepdims=True), rows)
+def _tensors(*parts: np.ndarray) -> list[Any]:
+    """Constants, integers as int32."""
+    tf = require_tensorflow()
+    return [tf.constant(p if p.dtype == np.float32 else p.astype(np.int32)) for p in parts]
+
+
+def teacher_of(fit: Fit) -> Teacher:
+    """A trained model that teaches."""
+
+    def answer(strengths: np.ndarray) -> np.ndarray:
+        return decoded(fit, float_scores(fit, strengths)[0])
+
+    return answer
+
+
+def decoded(fit: Fit, scores: np.ndarray) -> np.ndarray:
+    """Classes at each step, int (N, T): Viterbi's with a CRF, else those of the largest scores."""
+    return crf.viterbi(scores, fit.parameters) if fit.crf else scores.argmax(-1)
 
 
 def float_scores(fit: Fit, strengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
