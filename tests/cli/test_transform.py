@@ -92,6 +92,7 @@ def test_numbers_change_only_when_asked(tmp_path: Path, capsys: pytest.CaptureFi
         (("--plan", "--seed", -1), "--seed at least 0"),
         (("--plan", "--time-limit", 0), "--time-limit above 0"),
         (("--plan", "--time-limit", "nan"), "--time-limit above 0"),
+        (("--split", 0), "--split takes the bytes"),
     ],
 )
 def test_usage(

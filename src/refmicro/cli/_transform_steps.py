@@ -269,6 +269,11 @@ def _apply_split(stage: Stage, args: argparse.Namespace, progress: Progress) -> 
         return plan_offsets(part, build=_build(args), time_limit_s=args.time_limit).model
 
     limit = parse_quantity(args.split, "--split")
+    if limit < 1:
+        raise UsageError(
+            f"--split takes the bytes that there are for the arena: {args.split}",
+            hint="for example --split 48KiB",
+        )
     if len(stage.parts) != 1:
         raise UsageError(f"--split cuts one model: there are {len(stage.parts)} parts by now")
     result = split(
