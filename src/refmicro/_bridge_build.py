@@ -195,3 +195,34 @@ def built_library() -> Path:
             hint="set XDG_CACHE_HOME to a folder that is",
         ) from error
     return final
+
+
+def built_registration(text: str, name: str) -> Path:
+    """A C++ file that registers operators, compiled for the oracle; from the cache or made now.
+
+    Args:
+        text: of the file; it is compiled with REFMICRO_BRIDGE defined.
+        name: of the library, without a suffix.
+
+    Raises:
+        EnvironmentMissingError: if the wheel or a C++ compiler is missing.
+    """
+    wheel = wheel_library()
+    about = "\0".join((text, str(wheel), platform.machine(), *CXX_FLAGS))
+    digest = hashlib.sha256(about.encode()).hexdigest()[:32]
+    final = cache_folder() / digest / f"{name}.so"
+    if final.is_file():
+        return final
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=final.parent) as scratch:
+            source, made = Path(scratch) / f"{name}.cc", Path(scratch) / final.name
+            source.write_text(f"#define REFMICRO_BRIDGE\n{text}")
+            compile_against_wheel(source, wheel, made)
+            made.replace(final)
+    except OSError as error:
+        raise EnvironmentMissingError(
+            f"the cache folder of the oracle is not writable: {final.parent} ({error})",
+            hint="set XDG_CACHE_HOME to a folder that is",
+        ) from error
+    return final

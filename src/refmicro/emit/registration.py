@@ -6,9 +6,6 @@ kernel covers, or that cannot be told from another one, stays with TFLM's own ke
 
 from __future__ import annotations
 
-import hashlib
-import platform
-import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +16,7 @@ from refmicro import _bridge_build
 from refmicro.bridge import CustomOp, oracle_run
 from refmicro.emit.ops._mema import kernel_of, product_of
 from refmicro.emit.ops.conv_2d import convolution_of
-from refmicro.errors import DifferenceError, EnvironmentMissingError, UnsupportedError
+from refmicro.errors import DifferenceError, UnsupportedError
 from refmicro.mema.kernel import Kernel, PackedArrays, header
 from refmicro.mema.kernels.text import indent
 from refmicro.mema.target import find_target
@@ -221,22 +218,6 @@ def oracle_ops(text: str) -> tuple[CustomOp, ...]:
     Raises:
         EnvironmentMissingError: if the wheel or a C++ compiler is missing.
     """
-    wheel = _bridge_build.wheel_library()
-    about = "\0".join((text, str(wheel), platform.machine(), *_bridge_build.CXX_FLAGS))
-    name = hashlib.sha256(about.encode()).hexdigest()[:32]
-    final = _bridge_build.cache_folder() / name / "tflm_kernels.so"
-    if not final.is_file():
-        try:
-            final.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=final.parent) as scratch:
-                source, made = Path(scratch) / "tflm_kernels.cc", Path(scratch) / final.name
-                source.write_text(f"#define REFMICRO_BRIDGE\n{text}")
-                _bridge_build.compile_against_wheel(source, wheel, made)
-                made.replace(final)
-        except OSError as error:
-            raise EnvironmentMissingError(
-                f"the cache folder of the oracle is not writable: {final.parent} ({error})",
-                hint="set XDG_CACHE_HOME to a folder that is",
-            ) from error
+    library = _bridge_build.built_registration(text, "tflm_kernels")
     symbols = ("MemaFullyConnected", "MemaConv2D")
-    return tuple(CustomOp("", str(final), symbol) for symbol in symbols)
+    return tuple(CustomOp("", str(library), symbol) for symbol in symbols)

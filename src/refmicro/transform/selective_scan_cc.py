@@ -6,14 +6,10 @@ that it needs instead of including TFLM's headers, so that it loads into the pin
 
 from __future__ import annotations
 
-import hashlib
-import platform
-import tempfile
 from pathlib import Path
 
 from refmicro import _bridge_build
 from refmicro.bridge import CustomOp
-from refmicro.errors import EnvironmentMissingError
 from refmicro.model.graph import Model
 
 NAME = "SELECTIVE_SCAN"
@@ -36,28 +32,8 @@ def custom_op() -> CustomOp:
     Raises:
         EnvironmentMissingError: if the wheel or a C++ compiler is missing.
     """
-    wheel = _bridge_build.wheel_library()
-    digest = hashlib.sha256(SOURCE.read_bytes())
-    digest.update("\0".join((str(wheel), platform.machine(), *_bridge_build.CXX_FLAGS)).encode())
-    final = _bridge_build.cache_folder() / digest.hexdigest()[:32] / "selective_scan.so"
-    if not final.is_file():
-        try:
-            _compile(wheel, final)
-        except OSError as error:
-            raise EnvironmentMissingError(
-                f"the cache folder of the oracle is not writable: {final.parent} ({error})",
-                hint="set XDG_CACHE_HOME to a folder that is",
-            ) from error
-    return CustomOp(NAME, str(final), SYMBOL)
-
-
-def _compile(wheel: Path, final: Path) -> None:
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=final.parent) as scratch:
-        source, made = Path(scratch) / "bridge.cc", Path(scratch) / final.name
-        source.write_text(f"#define REFMICRO_BRIDGE\n{registration_source()}")
-        _bridge_build.compile_against_wheel(source, wheel, made)
-        made.replace(final)
+    library = _bridge_build.built_registration(registration_source(), "selective_scan")
+    return CustomOp(NAME, str(library), SYMBOL)
 
 
 def custom_ops_of(model: Model) -> tuple[CustomOp, ...]:
