@@ -7,6 +7,7 @@ import math
 from hypothesis import strategies as st
 
 from refmicro.model import _schema
+from refmicro.model._parsers import OPTIONS_READ, is_foreign
 from refmicro.model.graph import Model, Operator, OperatorCode, Signature, Subgraph
 from refmicro.types import NO_QUANTIZATION, DType, Quantization, Tensor
 
@@ -85,13 +86,16 @@ def tensors(draw: st.DrawFn) -> Tensor:
 def operators(draw: st.DrawFn, count: int, codes: st.SearchStrategy[OperatorCode]) -> Operator:
     some = st.lists(st.integers(0, count - 1), max_size=3).map(tuple) if count else st.just(())
     optional = st.lists(st.integers(-1, count - 1), max_size=3).map(tuple)
+    code = draw(codes)
     table = draw(st.just("") | st.sampled_from(OPTIONS_TABLES))
+    if is_foreign(code.builtin, table):
+        table = draw(st.sampled_from(["", OPTIONS_READ[code.builtin]]))
     options = {}
     if table:
         fields = _schema.fields(table).items()
         options = {key: draw(field_values(field)) for key, field in fields}
     return Operator(
-        draw(codes),
+        code,
         draw(optional),
         draw(some),
         options,

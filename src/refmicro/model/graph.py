@@ -51,7 +51,8 @@ class Operator:
     """One operator; tensors are indices into its subgraph, -1 for an absent optional input.
 
     `options` holds the fields of the builtin options table in snake case; empty where the file has
-    none. `options_type` is that table's name in the schema, empty where the file has none.
+    none. `options_type` is that table's name in the schema, empty where the file has none, or one
+    that TFLM's parser of this operator does not see (`_parsers.py`).
     """
 
     code: OperatorCode

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from refmicro.errors import InvalidModelError, UnsupportedError, UsageError
 from refmicro.model import _schema
 from refmicro.model._flatbuffer import DamagedError, File, Table
+from refmicro.model._parsers import is_foreign
 from refmicro.model.graph import (
     COMPRESSION_METADATA,
     Model,
@@ -285,7 +286,7 @@ class _Reader:
             raise self.fail(f"operator code must be one of {len(self.codes)}: index {number}")
         code = self.codes[number]
         self.place += f" ({shown(code.name)})"
-        options_type, options = self.options(table)
+        options_type, options = self.options(table, code.builtin)
         return Operator(
             code,
             self.indices(table, "inputs", tensors, lowest=-1),
@@ -296,8 +297,11 @@ class _Reader:
             self.indices(table, "intermediates", tensors, lowest=-1),
         )
 
-    def options(self, op: Table) -> tuple[str, dict[str, Any]]:
-        """Name and fields of the options table in either of the schema's two unions."""
+    def options(self, op: Table, operator: str) -> tuple[str, dict[str, Any]]:
+        """Name and fields of the options table in either of the schema's two unions.
+
+        A table that TFLM's parser of this operator would not see counts as none, whatever it holds.
+        """
         for union, enum in _schema.OPTIONS_UNIONS.items():
             number = op[f"{union}_type"]
             if not number or not op.has(union):
@@ -305,6 +309,8 @@ class _Reader:
             name = _schema.enum_names(enum).get(number)
             if name is None:
                 raise self.fail(f"options table is not in the schema: {number}")
+            if is_foreign(operator, name):
+                continue
             return name, self.once(self.option_fields, op.table(union, name))
         return "", {}
 
