@@ -27,7 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "_files _jit _gemm fixedpoint report",
         "model ops mema",
         "program",
-        "interpreter memory trip_count vectors"
+        "_run _bound interpreter memory trip_count vectors"
         " bridge _bridge_build _bridge_check _bridge_child _bridge_types _bridge_worker",
         "transform",
         "estimator golden compare lint explain emit board scheduling",
@@ -40,6 +40,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 SIDEWAYS = {
     "_gemm": {"_jit"},
     "fixedpoint": {"_jit"},
+    "_bound": {"_run"},
+    "interpreter": {"_bound", "_run"},
     "bridge": {"_bridge_build", "_bridge_types", "_bridge_worker"},
     "_bridge_check": {"bridge"},
     "_bridge_child": {"bridge"},
@@ -51,6 +53,8 @@ NEVER_REACHES = {
     "bridge": {"ops", "fixedpoint", "_gemm", "_jit", "program", "interpreter", "memory"},
     "memory": {"interpreter", "bridge"},
     "interpreter": {"memory", "bridge"},
+    "_run": {"memory", "bridge"},
+    "_bound": {"memory", "bridge"},
     "model": {"ops"},
     "ops": {"model"},
     "mema": {"model", "ops"},

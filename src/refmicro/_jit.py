@@ -105,9 +105,16 @@ class Kernel:
             nogil=True,
         )(clone)
 
-    def __call__(self, *args: Any) -> Any:
+    @property
+    def ready(self) -> Callable:
+        """What a call leads to, without the step in between."""
         if self._call is None:
             self._call = self._function if mode() == "off" else _compile_once(self)
+        return self._call
+
+    def __call__(self, *args: Any) -> Any:
+        if self._call is None:
+            self._call = self.ready
         return self._call(*args)
 
 

@@ -21,7 +21,7 @@ from refmicro.fixedpoint import quantize_multiplier
 from refmicro.ops._activation import RELU, RELU6, RELU_N1_TO_1
 from refmicro.ops._pair_formula import Formula, proven_constants
 from refmicro.ops._requantize import require_zero_point
-from refmicro.ops._spec import EvalContext, PrepareContext
+from refmicro.ops._spec import BindContext, EvalContext, PrepareContext, Step
 from refmicro.types import INTEGER_LIMITS, DType, Tensor
 
 MAX_RANK = 6
@@ -287,6 +287,14 @@ class Lookup:
         _lookup(_bits(flat), _bits(self.table), _bits(out.reshape(-1)))
         return out
 
+    def bind(self, ctx: BindContext) -> list[Step] | None:
+        """One look-up."""
+        x, out = ctx.input(0), ctx.output(0)
+        if x.size != out.size:
+            return None
+        arrays = (x.reshape(-1), self.table, out.reshape(-1))
+        return [(_lookup.ready, tuple(map(_bits, arrays)))]
+
 
 @dataclass(frozen=True, eq=False)
 class Map:
@@ -373,6 +381,33 @@ class Pairwise:
             _lookup_pairs(_bits(a), _bits(b), self.table, loops, _bits(flat))
         return out
 
+    def bind(self, ctx: BindContext) -> list[Step]:
+        """One call; by now a table or a formula may be worth it."""
+        a, b, out = ctx.input(0), ctx.input(1), ctx.output(0)
+        flat = out.reshape(-1)
+        self.done[0] = max(self.done[0], ctx.runs * flat.size)
+        loops = None
+        if a.dtype == np.int8 and self.done[0] >= _PAIRS:
+            loops = self._loops(a.shape[0], b.shape[0])
+        if loops is None or max(a.shape[0], b.shape[0]) < ctx.rows:
+            return self._bind_kernel(a, b, out)
+        a, b = a.reshape(-1), b.reshape(-1)
+        if self.done[0] >= _WORTH_A_PROOF and self.constants is not None:
+            return [(self.formula.kernel.ready, (a, b, loops, self.constants, flat))]
+        return [(_lookup_pairs.ready, (_bits(a), _bits(b), self.table, loops, _bits(flat)))]
+
+    def _bind_kernel(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> list[Step]:
+        """The exact kernel; what is broadcast is copied for it."""
+        steps, flat = [], []
+        for view in self.shapes.views(a, b):
+            whole = np.broadcast_to(view, (out.shape[0], *self.shapes.loop))
+            if not whole.flags.c_contiguous:
+                spread = np.empty(whole.shape, whole.dtype)
+                steps.append((np.copyto, (spread, whole)))
+                whole = spread
+            flat.append(whole.reshape(-1))
+        return [*steps, (self.kernel.ready, (*flat, *self.arguments, out.reshape(-1)))]
+
     def _loops(self, a_rows: int, b_rows: int) -> np.ndarray | None:
         known = self.known_loops
         if (a_rows, b_rows) not in known:
@@ -394,6 +429,15 @@ class Broadcast:
     function: Callable[[np.ndarray, np.ndarray], np.ndarray]
     limits: tuple[Any, Any] | None = None
 
+    def bind(self, ctx: BindContext) -> list[Step] | None:
+        """One call of NumPy's, where it needs no care for what floats do."""
+        a, b, out = ctx.input(0), ctx.input(1), ctx.output(0)
+        is_plain = isinstance(self.function, np.ufunc) and self.limits is None
+        if not is_plain or a.dtype.kind == "f":
+            return None
+        views = self.shapes.views(a, b)
+        return [(_into, (self.function, *views, out.reshape(-1, *self.shapes.loop)))]
+
     def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Results of shape (B, *output)."""
         with np.errstate(all="ignore"):
@@ -401,6 +445,10 @@ class Broadcast:
         if self.limits is not None:
             clamp(out, *self.limits)
         return out.reshape(-1, *self.shapes.output)
+
+
+def _into(function: np.ufunc, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    function(a, b, out=out)
 
 
 def evaluate_pair(ctx: EvalContext, compute: Pairwise | Broadcast) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refmicro.errors import UsageError
-from refmicro.ops._spec import EvalContext, PrepareContext
+from refmicro.ops._spec import BindContext, EvalContext, PrepareContext, Step
 from refmicro.types import DType, Tensor
 
 
@@ -105,6 +105,45 @@ def parts_along(
         )
         require_same_type(ctx, piece, whole)
     return Parts(outer, inner, tuple(sizes), tuple(p.shape for p in pieces), whole.shape)
+
+
+def evaluate_same(ctx: EvalContext, shape: tuple[int, ...]) -> None:
+    """Output 0 is input 0 in another shape: a view, no values move."""
+    x = ctx.input(0)
+    ctx.set_output(0, x.reshape(x.shape[0], *shape))
+
+
+def bind_same(ctx: BindContext, shape: tuple[int, ...]) -> list[Step]:
+    """The same memory."""
+    return bind_view(ctx, 0, ctx.input(0), shape)
+
+
+def bind_view(ctx: BindContext, index: int, view: np.ndarray, shape: tuple[int, ...]) -> list[Step]:
+    """Output `index`, of shape (B, *shape), is a view of an input, or copied from it."""
+    if view.flags.c_contiguous and view.shape[0] in (1, ctx.rows):
+        ctx.place(index, view.reshape(view.shape[0], *shape))
+        return []
+    return [(np.copyto, (ctx.output(index).reshape(ctx.rows, *view.shape[1:]), view))]
+
+
+def bind_cut(ctx: BindContext, x: np.ndarray, parts: Parts) -> list[Step]:
+    """`cut`, bound."""
+    rows = x.reshape(x.shape[0], parts.outer, -1, parts.inner)
+    places = zip(parts.bounds, parts.shapes, strict=True)
+    return [
+        step
+        for index, ((start, end), shape) in enumerate(places)
+        for step in bind_view(ctx, index, rows[:, :, start:end], shape)
+    ]
+
+
+def bind_join(ctx: BindContext, pieces: Sequence[np.ndarray], parts: Parts) -> list[Step]:
+    """`join`, bound."""
+    out = ctx.output(0).reshape(ctx.rows, parts.outer, sum(parts.sizes), parts.inner)
+    return [
+        (np.copyto, (out[:, :, start:end], piece.reshape(len(piece), parts.outer, -1, parts.inner)))
+        for piece, (start, end) in zip(pieces, parts.bounds, strict=True)
+    ]
 
 
 def cut(ctx: EvalContext, x: np.ndarray, parts: Parts) -> None:

@@ -221,6 +221,13 @@ class Requantizer:
         bits = np.dtype(self.dtype).itemsize * 8
         return self._monotone and self._last_bit >= bits + 1 - 53
 
+    def exact_terms(self, bias: np.ndarray) -> tuple | None:
+        """What `double_rule` takes for each column of accumulators that lack `bias`: biases,
+        factors, halves, then center, low, high and base for all; None without a proof by bits."""
+        if not self._proven_by_bits:
+            return None
+        return (bias.astype(np.float64), *self._factors, *self._frame)
+
     def _is_one_sided(self, bias: np.ndarray) -> bool:
         """Whether a negative sum is clamped away and all terms with this bias are exact."""
         if self.output_offset > self.low or not self._proven_by_bits:
@@ -304,7 +311,7 @@ def _requantize_wide(accumulators, bias, multipliers, shifts, offset, low, high,
 
 
 @jit(inline=True)
-def _double_rule(x, factor, half, center, low, high, base):
+def double_rule(x, factor, half, center, low, high, base):
     """The output of a double `x`; copysign and not a comparison, because it has no branch."""
     value = x * factor + (center + math.copysign(half, x))
     return np.int32(min(max(value, low), high)) + base
@@ -315,7 +322,7 @@ def _requantize_in_doubles(accumulators, bias, factors, halves, center, low, hig
     for row in range(accumulators.shape[0]):
         for column in range(accumulators.shape[1]):
             x = np.float64(accumulators[row, column]) + bias[column]
-            out[row, column] = _double_rule(
+            out[row, column] = double_rule(
                 x, factors[column], halves[column], center, low, high, base
             )
 
@@ -362,9 +369,9 @@ def _prove(
         first, last = -bound, bound if wide else min(bound, 2147483647)
         lowest = _integer_rule(first, multiplier, shift, offset, low, high, wide)
         highest = _integer_rule(last, multiplier, shift, offset, low, high, wide)
-        same = lowest == _double_rule(
+        same = lowest == double_rule(
             float(first), factor, half, center, double_low, double_high, base
-        ) and highest == _double_rule(
+        ) and highest == double_rule(
             float(last), factor, half, center, double_low, double_high, base
         )
         step = lowest + 1
@@ -378,9 +385,9 @@ def _prove(
             same = (
                 _integer_rule(x - 1, multiplier, shift, offset, low, high, wide) < step
                 and _integer_rule(x, multiplier, shift, offset, low, high, wide) >= step
-                and _double_rule(float(x - 1), factor, half, center, double_low, double_high, base)
+                and double_rule(float(x - 1), factor, half, center, double_low, double_high, base)
                 < step
-                and _double_rule(float(x), factor, half, center, double_low, double_high, base)
+                and double_rule(float(x), factor, half, center, double_low, double_high, base)
                 >= step
             )
             step += 1

@@ -239,6 +239,39 @@ class EvalContext(Protocol):
         """What this node keeps for its next invocation: as many arrays, of B rows or 1."""
 
 
+Step = tuple[Callable[..., Any], tuple]
+"""A call that one invocation makes: the function and its arguments."""
+
+
+class BindContext(Protocol):
+    """What `bind` sees: arrays that stay where they are, while their values come and go.
+
+    All have a leading batch axis of `rows`, or of 1 where all rows share a constant. Steps may
+    only read inputs and must write every element of their outputs, which are contiguous.
+    """
+
+    rows: int
+    runs: int
+    """How often this subgraph has run by now."""
+
+    def input(self, index: int) -> np.ndarray:
+        """Memory of input `index`."""
+
+    def optional_input(self, index: int) -> np.ndarray | None:
+        """Memory of input `index`, None where it is absent."""
+
+    def output(self, index: int) -> np.ndarray:
+        """Memory of output `index`."""
+
+    def place(self, index: int, memory: np.ndarray) -> None:
+        """Let output `index` be a contiguous view of an input's memory."""
+
+
+def _bind_data(ctx: BindContext, data: Any) -> list[Step] | None:
+    bind = getattr(data, "bind", None)
+    return None if bind is None else bind(ctx)
+
+
 def _no_macs(node: Node) -> int:
     return 0
 
@@ -255,6 +288,8 @@ class OpSpec:
         name: TFLM's builtin name or the custom code.
         prepare: checks the node, requests memory, returns the data that `eval` needs.
         eval: computes outputs. Reads from and writes to the context only.
+        bind: calls that compute the same as `eval` in memory that stays, or None where `eval` is to
+            run; by default what the data's own method `bind` gives, if it has one.
         op_data: bytes that `Init` allocates; a callable of (node, build) where it allocates several
             or a size that depends on the node; None where there is no Init.
         params: name of the TfLite*Params struct that the parser allocates as builtin data, or None
@@ -278,6 +313,7 @@ class OpSpec:
     subgraphs: Callable[[Mapping[str, Any]], tuple[int, ...]] = _no_subgraphs
     state: Callable[[Any, int], tuple[np.ndarray, ...]] | None = None
     state_survives_reset: bool = False
+    bind: Callable[[BindContext, Any], list[Step] | None] = _bind_data
 
     def init_bytes(self, node: Node, build: TflmBuild) -> tuple[int, ...]:
         """Sizes of the persistent allocations in `Init`."""

@@ -12,8 +12,8 @@ Source: `tensorflow/lite/micro/kernels/concatenation.cc`,
 
 from __future__ import annotations
 
-from refmicro.ops._movement import Parts, join, parts_along, positive_axis
-from refmicro.ops._spec import EvalContext, OpData, OpSpec, PrepareContext
+from refmicro.ops._movement import Parts, bind_join, join, parts_along, positive_axis
+from refmicro.ops._spec import BindContext, EvalContext, OpData, OpSpec, PrepareContext, Step
 from refmicro.types import DType, Tensor
 
 MAX_INPUTS = 10
@@ -84,10 +84,16 @@ def evaluate(ctx: EvalContext, parts: Parts) -> None:
     join(ctx, [ctx.input(index) for index in range(len(parts.sizes))], parts)
 
 
+def bind(ctx: BindContext, parts: Parts) -> list[Step]:
+    """One copy for each input."""
+    return bind_join(ctx, [ctx.input(index) for index in range(len(parts.sizes))], parts)
+
+
 OP = OpSpec(
     "CONCATENATION",
     prepare,
     evaluate,
     OpData(lp64=40, ilp32=24, compression=40),
     params="TfLiteConcatenationParams",
+    bind=bind,
 )

@@ -10,8 +10,8 @@ Source: `tensorflow/lite/micro/kernels/expand_dims.cc`.
 
 from __future__ import annotations
 
-from refmicro.ops._movement import int32_words, require_same_type
-from refmicro.ops._spec import EvalContext, OpSpec, PrepareContext
+from refmicro.ops._movement import bind_same, evaluate_same, int32_words, require_same_type
+from refmicro.ops._spec import OpSpec, PrepareContext
 from refmicro.types import DType
 
 
@@ -34,10 +34,4 @@ def prepare(ctx: PrepareContext) -> tuple[int, ...]:
     return shape
 
 
-def evaluate(ctx: EvalContext, shape: tuple[int, ...]) -> None:
-    """A view, no values move."""
-    x = ctx.input(0)
-    ctx.set_output(0, x.reshape(x.shape[0], *shape))
-
-
-OP = OpSpec("EXPAND_DIMS", prepare, evaluate)
+OP = OpSpec("EXPAND_DIMS", prepare, evaluate_same, bind=bind_same)

@@ -20,10 +20,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from refmicro import _gemm
+from refmicro._jit import jit
 from refmicro.ops._activation import float_range
 from refmicro.ops._product import (
     Product,
@@ -32,8 +34,21 @@ from refmicro.ops._product import (
     require_packed_constant,
     require_type_option,
 )
-from refmicro.ops._requantize import Requantizer, prepare_requantizer, require_zero_point
-from refmicro.ops._spec import EvalContext, Node, OpData, OpSpec, PrepareContext
+from refmicro.ops._requantize import (
+    Requantizer,
+    double_rule,
+    prepare_requantizer,
+    require_zero_point,
+)
+from refmicro.ops._spec import (
+    BindContext,
+    EvalContext,
+    Node,
+    OpData,
+    OpSpec,
+    PrepareContext,
+    Step,
+)
 from refmicro.types import DType, Tensor
 
 _BIAS_INT32 = 2
@@ -41,6 +56,10 @@ _BIAS_INT32 = 2
 
 _WEIGHTS_FORMATS = (0, 1)
 """Both are read alike."""
+
+_FEW_ROWS = 16
+_FEW_PRODUCTS = 1 << 14
+"""Up to so many rows of input, or products in all, a loop over outputs beats a matrix product."""
 
 _BIASES = {
     DType.FLOAT32: (DType.FLOAT32,),
@@ -54,6 +73,11 @@ class FullyConnected(Product):
     """What eval needs: a product over `rows` rows."""
 
     rows: int
+
+    @cached_property
+    def rowwise_weights(self) -> np.ndarray:
+        """The constant filter with its offset, int16 of shape (channels, depth)."""
+        return np.ascontiguousarray(self.weights.T)
 
 
 def prepare(ctx: PrepareContext) -> FullyConnected:
@@ -214,6 +238,74 @@ def _evaluate_constant(
     return out
 
 
+def bind(ctx: BindContext, data: FullyConnected) -> list[Step] | None:
+    """One call that goes through the filter once a row, where rows are few."""
+    x, w, out = ctx.input(0), ctx.input(1), ctx.output(0)
+    count = ctx.rows * data.rows
+    if count > _FEW_ROWS and count * data.channels * data.depth > _FEW_PRODUCTS:
+        return None
+    if x.dtype != np.int8 or x.shape[0] != ctx.rows:
+        return None
+    if data.has_computed_bias or max(data.bound, data.raw_bound) >= 1 << 31:
+        return None
+    if data.filter.is_constant:
+        weights, offsets, bias = data.rowwise_weights, (0, 0), data.folded_bias
+    elif w.shape[0] == 1:
+        weights = w.reshape(-1, data.depth)
+        offsets, bias = (-data.input_zero_point, data.filter_offset), data.constant_bias
+    else:
+        return None
+    terms = data.bounded.exact_terms(bias)
+    if terms is None:
+        return None
+    sizes = (x.size // ctx.rows, data.rows, data.depth)
+    arguments = (x.reshape(-1), *sizes, weights.reshape(-1), *offsets, *terms)
+    return [(_rows_times.ready, (*arguments, out.reshape(count, -1)))]
+
+
+@jit
+def _rows_times(
+    x,
+    stride,
+    rows,
+    depth,
+    weights,
+    x_offset,
+    w_offset,
+    bias,
+    factors,
+    halves,
+    center,
+    low,
+    high,
+    base,
+    out,
+):
+    """Rows times each row of the filter, requantized.
+
+    Offsets are added by sums of the other factor, so that the inner loop takes values as they are;
+    every step is cut to int32, so that the compiled sum has 32 bits as well.
+    """
+    unsigned = np.uint64
+    for row in range(out.shape[0]):
+        first = row // rows * stride + row % rows * depth
+        for channel in range(out.shape[1]):
+            y, total = channel * depth, np.int32(0)
+            for k in range(depth):
+                left = np.int32(x[unsigned(first + k)])
+                total = np.int32(total + np.int32(left * np.int32(weights[unsigned(y + k)])))
+            accumulator = np.int64(total)
+            if x_offset != 0 or w_offset != 0:
+                accumulator += depth * x_offset * w_offset
+                for k in range(depth):
+                    accumulator += x_offset * np.int64(weights[unsigned(y + k)])
+                    accumulator += w_offset * np.int64(x[unsigned(first + k)])
+            value = np.float64(accumulator) + bias[channel]
+            out[row, channel] = double_rule(
+                value, factors[channel], halves[channel], center, low, high, base
+            )
+
+
 def _evaluate_float(ctx: EvalContext, data: FullyConnected, rows: np.ndarray) -> np.ndarray:
     w = data.weights[None] if data.filter.is_constant else data.arrange(ctx.input(1))
     bias = ctx.optional_input(2)
@@ -235,4 +327,5 @@ OP = OpSpec(
     OpData(lp64=64, ilp32=48, compression=8, cmsis_nn=72),
     params="TfLiteFullyConnectedParams",
     macs=macs,
+    bind=bind,
 )

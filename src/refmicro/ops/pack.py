@@ -9,8 +9,8 @@ Source: `tensorflow/lite/micro/kernels/pack.cc`.
 
 from __future__ import annotations
 
-from refmicro.ops._movement import Parts, join, parts_along, positive_axis
-from refmicro.ops._spec import EvalContext, OpSpec, PrepareContext
+from refmicro.ops._movement import Parts, bind_join, join, parts_along, positive_axis
+from refmicro.ops._spec import BindContext, EvalContext, OpSpec, PrepareContext, Step
 from refmicro.types import DType
 
 _TYPES = (DType.FLOAT32, DType.INT8, DType.INT16, DType.INT32, DType.INT64)
@@ -38,4 +38,9 @@ def evaluate(ctx: EvalContext, parts: Parts) -> None:
     join(ctx, [ctx.input(index) for index in range(len(parts.sizes))], parts)
 
 
-OP = OpSpec("PACK", prepare, evaluate, params="TfLitePackParams")
+def bind(ctx: BindContext, parts: Parts) -> list[Step]:
+    """One copy for each input."""
+    return bind_join(ctx, [ctx.input(index) for index in range(len(parts.sizes))], parts)
+
+
+OP = OpSpec("PACK", prepare, evaluate, params="TfLitePackParams", bind=bind)

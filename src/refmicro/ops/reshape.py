@@ -9,7 +9,8 @@ Source: `tensorflow/lite/micro/kernels/reshape{,_common}.cc`.
 
 from __future__ import annotations
 
-from refmicro.ops._spec import EvalContext, OpSpec, PrepareContext
+from refmicro.ops._movement import bind_same, evaluate_same
+from refmicro.ops._spec import OpSpec, PrepareContext
 
 
 def prepare(ctx: PrepareContext) -> tuple[int, ...]:
@@ -35,10 +36,4 @@ def prepare(ctx: PrepareContext) -> tuple[int, ...]:
     return output.shape
 
 
-def evaluate(ctx: EvalContext, shape: tuple[int, ...]) -> None:
-    """A view, no values move."""
-    x = ctx.input(0)
-    ctx.set_output(0, x.reshape(x.shape[0], *shape))
-
-
-OP = OpSpec("RESHAPE", prepare, evaluate, params="TfLiteReshapeParams")
+OP = OpSpec("RESHAPE", prepare, evaluate_same, params="TfLiteReshapeParams", bind=bind_same)

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from refmicro.errors import UsageError
-from refmicro.ops._movement import distinct_rows, require_same_type
-from refmicro.ops._spec import EvalContext, OpSpec, PrepareContext
+from refmicro.ops._movement import bind_view, distinct_rows, require_same_type
+from refmicro.ops._spec import BindContext, EvalContext, OpSpec, PrepareContext, Step
 from refmicro.types import DType, Tensor
 
 _TYPES = (DType.FLOAT32, DType.INT32, DType.INT8, DType.INT16, DType.BOOL)
@@ -105,4 +105,11 @@ def evaluate(ctx: EvalContext, data: Slice) -> None:
     ctx.set_output(0, out)
 
 
-OP = OpSpec("SLICE", prepare, evaluate)
+def bind(ctx: BindContext, data: Slice) -> list[Step] | None:
+    """The slice itself where it is known and lies in one piece."""
+    if data.index is None:
+        return None
+    return bind_view(ctx, 0, ctx.input(0)[(slice(None), *data.index)], data.output_shape)
+
+
+OP = OpSpec("SLICE", prepare, evaluate, bind=bind)

@@ -9,8 +9,8 @@ Source: `tensorflow/lite/micro/kernels/split_v.cc`.
 
 from __future__ import annotations
 
-from refmicro.ops._movement import Parts, cut, int32_words, parts_along, positive_axis
-from refmicro.ops._spec import EvalContext, OpSpec, PrepareContext
+from refmicro.ops._movement import Parts, bind_cut, cut, int32_words, parts_along, positive_axis
+from refmicro.ops._spec import BindContext, EvalContext, OpSpec, PrepareContext, Step
 from refmicro.types import DType
 
 
@@ -36,4 +36,9 @@ def evaluate(ctx: EvalContext, parts: Parts) -> None:
     cut(ctx, ctx.input(0), parts)
 
 
-OP = OpSpec("SPLIT_V", prepare, evaluate, params="TfLiteSplitVParams")
+def bind(ctx: BindContext, parts: Parts) -> list[Step]:
+    """Every piece where it lies, or copied."""
+    return bind_cut(ctx, ctx.input(0), parts)
+
+
+OP = OpSpec("SPLIT_V", prepare, evaluate, params="TfLiteSplitVParams", bind=bind)

@@ -11,8 +11,8 @@ Source: `tensorflow/lite/micro/kernels/squeeze.cc`.
 
 from __future__ import annotations
 
-from refmicro.ops._movement import require_same_type
-from refmicro.ops._spec import EvalContext, OpSpec, PrepareContext
+from refmicro.ops._movement import bind_same, evaluate_same, require_same_type
+from refmicro.ops._spec import OpSpec, PrepareContext
 from refmicro.types import DType
 
 _MAX_RANK = 8
@@ -51,10 +51,4 @@ def prepare(ctx: PrepareContext) -> tuple[int, ...]:
     return output.shape
 
 
-def evaluate(ctx: EvalContext, shape: tuple[int, ...]) -> None:
-    """A view, no values move."""
-    x = ctx.input(0)
-    ctx.set_output(0, x.reshape(x.shape[0], *shape))
-
-
-OP = OpSpec("SQUEEZE", prepare, evaluate, params="TfLiteSqueezeParams")
+OP = OpSpec("SQUEEZE", prepare, evaluate_same, params="TfLiteSqueezeParams", bind=bind_same)

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refmicro.ops._movement import int32_words, require_same_type
-from refmicro.ops._spec import EvalContext, OpData, OpSpec, PrepareContext
+from refmicro.ops._movement import bind_view, int32_words, require_same_type
+from refmicro.ops._spec import BindContext, EvalContext, OpData, OpSpec, PrepareContext, Step
 from refmicro.types import DType
 
 _TYPES = (DType.FLOAT32, DType.INT8, DType.INT16, DType.INT32, DType.BOOL)
@@ -114,10 +114,17 @@ def evaluate(ctx: EvalContext, data: Slices) -> None:
     ctx.set_output(0, values.reshape(x.shape[0], *data.shape))
 
 
+def bind(ctx: BindContext, data: Slices) -> list[Step]:
+    """The slice itself where it lies in one piece."""
+    view = ctx.input(0)[data.index]
+    return bind_view(ctx, 0, view, data.shape)
+
+
 OP = OpSpec(
     "STRIDED_SLICE",
     prepare,
     evaluate,
     OpData(lp64=84, ilp32=84),
     params="TfLiteStridedSliceParams",
+    bind=bind,
 )

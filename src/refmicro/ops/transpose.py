@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from refmicro.ops._movement import int32_words
-from refmicro.ops._spec import EvalContext, OpSpec, PrepareContext
+from refmicro.ops._movement import bind_view, int32_words
+from refmicro.ops._spec import BindContext, EvalContext, OpSpec, PrepareContext, Step
 from refmicro.types import DType
 
 
@@ -56,4 +56,10 @@ def evaluate(ctx: EvalContext, axes: tuple[int, ...]) -> None:
     ctx.set_output(0, np.ascontiguousarray(ctx.input(0).transpose(axes)))
 
 
-OP = OpSpec("TRANSPOSE", prepare, evaluate)
+def bind(ctx: BindContext, axes: tuple[int, ...]) -> list[Step]:
+    """One copy, none where the order of values stays."""
+    view = ctx.input(0).transpose(axes)
+    return bind_view(ctx, 0, view, view.shape[1:])
+
+
+OP = OpSpec("TRANSPOSE", prepare, evaluate, bind=bind)

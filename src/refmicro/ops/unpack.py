@@ -9,8 +9,8 @@ Source: `tensorflow/lite/micro/kernels/unpack.cc`.
 
 from __future__ import annotations
 
-from refmicro.ops._movement import Parts, cut, parts_along, positive_axis
-from refmicro.ops._spec import EvalContext, OpSpec, PrepareContext
+from refmicro.ops._movement import Parts, bind_cut, cut, parts_along, positive_axis
+from refmicro.ops._spec import BindContext, EvalContext, OpSpec, PrepareContext, Step
 from refmicro.types import DType
 
 
@@ -32,4 +32,9 @@ def evaluate(ctx: EvalContext, parts: Parts) -> None:
     cut(ctx, ctx.input(0), parts)
 
 
-OP = OpSpec("UNPACK", prepare, evaluate, params="TfLiteUnpackParams")
+def bind(ctx: BindContext, parts: Parts) -> list[Step]:
+    """Every piece where it lies, or copied."""
+    return bind_cut(ctx, ctx.input(0), parts)
+
+
+OP = OpSpec("UNPACK", prepare, evaluate, params="TfLiteUnpackParams", bind=bind)

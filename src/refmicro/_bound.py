@@ -1,0 +1,182 @@
+"""Subgraphs bound to memory that stays: an invocation is then a list of calls.
+
+A vector of a small graph costs more in Python's dispatch than in arithmetic: arrays are looked up,
+checked, made and reshaped for every operator. After a few invocations with the same number of rows
+every tensor is given an array of its own, each operator says once which compiled functions it calls
+with which of them (`OpSpec.bind`), and only these calls are left. An operator that says nothing is
+evaluated as ever and its results are copied to their places.
+
+What is bound equals what is evaluated: `tests/ops/harness.py` compares both on every model.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from refmicro._run import Context, GraphPlan, Run
+from refmicro.ops._spec import Step
+from refmicro.program import PreparedNode
+
+BOUND_BYTES = 64 << 20
+"""A subgraph whose tensors need more for all rows is not bound."""
+
+BIND_AFTER = (2, 16, 64, 256, 1024)
+"""Invocations after which a subgraph is bound: each time operators know better whether what takes
+its time only once, such as a table, is worth it."""
+
+
+class BoundGraphs:
+    """What is bound of a model, each subgraph for one number of rows."""
+
+    def __init__(self, graphs: tuple[GraphPlan, ...]) -> None:
+        self._graphs = graphs
+        self._runs: Counter[tuple[int, int]] = Counter()
+        self._bound: dict[int, BoundGraph] = {}
+        self._sizes = tuple(sum(item.nbytes for item in graph.tensors) for graph in graphs)
+        self._bindable = tuple(map(_is_bindable, graphs))
+
+    def count(self, index: int, rows: int) -> None:
+        """Subgraph `index` has run on so many rows; bind it where it is time to."""
+        self._runs[index, rows] = runs = self._runs[index, rows] + 1
+        if not self._bindable[index] or rows * self._sizes[index] > BOUND_BYTES:
+            return
+        if runs in BIND_AFTER or (runs > BIND_AFTER[0] and self._of(index, rows) is None):
+            self._bound[index] = BoundGraph(self._graphs[index], index, rows, runs)
+
+    def _of(self, index: int, rows: int) -> BoundGraph | None:
+        bound = self._bound.get(index)
+        return bound if bound is not None and bound.rows == rows else None
+
+    def run(
+        self, run: Run, index: int, rows: int, inputs: Sequence[np.ndarray]
+    ) -> list[np.ndarray] | None:
+        """Outputs of one invocation, arrays of their own; None where nothing is bound."""
+        bound = self._of(index, rows)
+        if bound is None:
+            return None
+        outputs = bound.run(run, inputs)
+        self.count(index, rows)
+        return outputs
+
+
+def _is_bindable(graph: GraphPlan) -> bool:
+    """Whether every tensor has one value an invocation and no input is a variable."""
+    written = [*graph.inputs]
+    for node in graph.nodes:
+        written += [item for item in node.operator.outputs if item not in graph.variables]
+    once = len(set(written)) == len(written) and not graph.constants.keys() & set(written)
+    return once and not graph.variable_inputs
+
+
+class BoundGraph:
+    """One subgraph for a fixed number of rows.
+
+    Attributes:
+        rows: of every array.
+        runs: how often the subgraph had run when it was bound.
+        memory: arrays by tensor, but for variable tensors; constants have one row.
+    """
+
+    def __init__(self, graph: GraphPlan, index: int, rows: int, runs: int) -> None:
+        self.rows = rows
+        self.runs = runs
+        self.memory = dict(graph.constants)
+        self._graph = graph
+        self._index = index
+        self._contexts: list[_StepContext] = []
+        for tensor in graph.inputs:
+            self.allocate(tensor)
+        self._steps = [step for node in graph.nodes for step in self._bind(node)]
+
+    def allocate(self, tensor: int) -> np.ndarray:
+        """The tensor's memory, new if it has none yet."""
+        if tensor not in self.memory:
+            item = self._graph.tensors[tensor]
+            self.memory[tensor] = np.zeros((self.rows, *item.shape), item.dtype.numpy)
+        return self.memory[tensor]
+
+    def _bind(self, node: PreparedNode) -> list[Step]:
+        operator = node.operator
+        steps = None
+        present = {tensor for tensor in operator.inputs if tensor >= 0}
+        if present <= self.memory.keys() and not self._graph.variables & {*operator.outputs}:
+            steps = node.spec.bind(_Binding(self, node), node.data)
+        for tensor in operator.outputs:
+            if tensor not in self._graph.variables:
+                self.allocate(tensor)
+        if steps is not None:
+            return steps
+        context = _StepContext(self._index, self._graph, self.memory, self.rows)
+        context.node, context.step = operator, node.index
+        context.expected = self._graph.expected[node.index]
+        self._contexts.append(context)
+        return [(node.spec.eval, (context, node.data))]
+
+    def run(self, run: Run, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Outputs of one invocation, arrays of their own."""
+        for context in self._contexts:
+            context.run = run
+        memory = self.memory
+        for tensor, values in zip(self._graph.inputs, inputs, strict=True):
+            np.copyto(memory[tensor], values)
+        for function, arguments in self._steps:
+            function(*arguments)
+        variables = self._graph.variables
+        sources = (
+            run.state.variables[self._index, tensor] if tensor in variables else memory[tensor]
+            for tensor in self._graph.outputs
+        )
+        return [self._whole(array).copy() for array in sources]
+
+    def _whole(self, array: np.ndarray) -> np.ndarray:
+        if array.shape[0] == self.rows:
+            return array
+        return np.broadcast_to(array, (self.rows, *array.shape[1:]))
+
+
+class _Binding:
+    """The `BindContext` of one operator."""
+
+    def __init__(self, graph: BoundGraph, node: PreparedNode) -> None:
+        self.rows = graph.rows
+        self.runs = graph.runs
+        self._graph = graph
+        self._operator = node.operator
+
+    def input(self, index: int) -> np.ndarray:
+        return self._graph.memory[self._operator.inputs[index]]
+
+    def optional_input(self, index: int) -> np.ndarray | None:
+        inputs = self._operator.inputs
+        return None if index >= len(inputs) or inputs[index] < 0 else self.input(index)
+
+    def output(self, index: int) -> np.ndarray:
+        return self._graph.allocate(self._operator.outputs[index])
+
+    def place(self, index: int, memory: np.ndarray) -> None:
+        assert memory.flags.c_contiguous
+        self._graph.memory[self._operator.outputs[index]] = memory
+
+
+class _StepContext(Context):
+    """The `EvalContext` of an operator that is evaluated: results are copied to their places, since
+    arrays that it is given change with the next invocation."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, index: int, graph: GraphPlan, memory: dict[int, np.ndarray], rows: int
+    ) -> None:
+        super().__init__(None, index, graph, memory, rows, None)
+
+    def store(self, tensor: int, array: np.ndarray) -> None:
+        if tensor in self.graph.variables:
+            super().store(tensor, array)
+        else:
+            np.copyto(self.values[tensor], array)
+
+    def merged(self, stored: np.ndarray, array: np.ndarray) -> np.ndarray:
+        return self.whole(array).copy()
