@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from refmicro import compare, interpreter
+from refmicro import compare, _run
 from refmicro.compare import check_model
 from refmicro.model.reader import read_model
 from tests.models import ALL, REFUSED
@@ -44,7 +44,7 @@ def test_lstm_multipliers_to_the_last_bit():
 
 def test_a_wrong_value_is_found_and_named(monkeypatch):
     model = read_model(ALL["hello_world_int8"])
-    whole = interpreter._Context.set_output
+    whole = _run.Context.set_output
 
     def wrong(self, index, values):
         if self.node.outputs[index] == model.subgraphs[0].operators[1].outputs[0]:
@@ -52,7 +52,7 @@ def test_a_wrong_value_is_found_and_named(monkeypatch):
             values.reshape(-1)[5] ^= 1
         whole(self, index, values)
 
-    monkeypatch.setattr(interpreter._Context, "set_output", wrong)
+    monkeypatch.setattr(_run.Context, "set_output", wrong)
     check = check_model(model, "hello", count=2)
     assert not check.equal
     assert check.mismatches >= 2
