@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from refmicro import compare, _run
+from refmicro import _run, compare
 from refmicro.compare import check_model
 from refmicro.model.reader import read_model
 from tests.models import ALL, REFUSED
