@@ -24,7 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(parts.split())
     for parts in (
         "errors types",
-        "_files _jit _gemm fixedpoint report",
+        "_files _jit _vector_code _gemm _int8_gemm fixedpoint report",
         "model ops mema",
         "program",
         "_run _bound interpreter memory trip_count vectors"
@@ -39,6 +39,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 
 SIDEWAYS = {
     "_gemm": {"_jit"},
+    "_int8_gemm": {"_jit", "_vector_code"},
+    "_vector_code": {"_jit"},
     "fixedpoint": {"_jit"},
     "_bound": {"_run"},
     "interpreter": {"_bound", "_run"},

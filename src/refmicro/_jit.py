@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import os
 import types
 from collections.abc import Callable
@@ -36,7 +37,14 @@ def source_digest() -> str:
     """SHA-256 over the sources that kernels are made of and the mode: the cache folder's key."""
     root = Path(__file__).parent
     digest = hashlib.sha256(mode().encode())
-    names = ("_jit.py", "fixedpoint.py", "_gemm.py", "transform/_packing.py")
+    names = (
+        "_jit.py",
+        "_vector_code.py",
+        "_int8_gemm.py",
+        "_gemm.py",
+        "fixedpoint.py",
+        "transform/_packing.py",
+    )
     own = [root / name for name in names]
     for path in sorted([*own, *root.glob("ops/*.py")]):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -69,6 +77,47 @@ def _use_wide_vectors(numba: Any) -> None:
         numba.config.CPU_FEATURES = f"{features.flatten()},-prefer-256-bit"
 
 
+@functools.cache
+def has_byte_products() -> bool:
+    """Whether kernels may use the instructions of `_vector_code`: the processor has AVX-512 with
+    VNNI, numba generates code for it, and neither Python nor bounds checks are asked for."""
+    if mode() != "on":
+        return False
+    features = (_numba().config.CPU_FEATURES or "").split(",")
+    return all(f"+{name}" in features for name in ("avx512bw", "avx512vl", "avx512vnni"))
+
+
+class Intrinsic:
+    """Vector instructions, put into the kernels that name it; there is no plain Python for it.
+
+    Args:
+        emit: called with an LLVM builder and int64 values.
+        count: how many values kernels give.
+    """
+
+    def __init__(self, emit: Callable, count: int) -> None:
+        self._emit = emit
+        self._count = count
+
+    def compiled(self) -> Callable:
+        """What numba calls: it takes int64 and returns nothing."""
+        _numba()
+        from numba.core import types as numba_types
+        from numba.extending import intrinsic
+
+        def declare(context: Any, *args: Any) -> Any:
+            def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+                self._emit(builder, *values)
+                return context.get_dummy_value()
+
+            return numba_types.void(*[numba_types.int64] * len(args)), generate
+
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        names = ["context", *(f"value_{i}" for i in range(self._count))]
+        declare.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in names])
+        return intrinsic(declare)
+
+
 class Kernel:
     """A function that is compiled when first called; calls in plain Python mode go straight on."""
 
@@ -88,7 +137,7 @@ class Kernel:
         numba = _numba()
         source = self._function
         scope = {
-            name: _compile_once(value) if isinstance(value, Kernel) else value
+            name: _compile_once(value) if isinstance(value, Kernel | Intrinsic) else value
             for name, value in source.__globals__.items()
             if name in source.__code__.co_names or name == "__name__"
         }
@@ -119,7 +168,7 @@ class Kernel:
 
 
 @functools.cache
-def _compile_once(kernel: Kernel) -> Callable:
+def _compile_once(kernel: Kernel | Intrinsic) -> Callable:
     return kernel.compiled()
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refmicro import _int8_gemm
 from refmicro._gemm import add_bias_and_clamp, add_products
 from refmicro._jit import jit
-from refmicro.ops._product import Product
+from refmicro.ops._product import Product, blocks
 from refmicro.ops._requantize import Requantizer, prepare_requantizer, require_zero_point
 from refmicro.ops._spec import OpData, PrepareContext
-from refmicro.ops._window import Window
+from refmicro.ops._window import Window, byte_patches
 from refmicro.types import Tensor
 
 OP_DATA = OpData(lp64=72, ilp32=56, compression=8, cmsis_nn=60)
@@ -27,6 +28,19 @@ class Convolution(Product):
     """What eval needs: a product over every position of a window."""
 
     window: Window
+
+    def byte_convolution(self, images: np.ndarray) -> np.ndarray:
+        """Outputs (N * output pixels, channels) of int8 images, all of whose channels meet all
+        weights; needs `has_bytes`."""
+        depth, pixels = self.packed.depth, self.window.pixels
+        out = np.empty((images.shape[0] * pixels, self.channels), np.int8)
+        whole = self.window.is_identity and images.shape[3] == depth
+        image_bytes = 0 if whole else pixels * (depth + self.channels)
+        for block in blocks(images.shape[0], image_bytes):
+            rows = byte_patches(images[block], self.window, self.input_zero_point, depth)
+            part = out[block.start * pixels : block.stop * pixels]
+            _int8_gemm.product(rows, self.packed, part)
+        return out
 
 
 def require_image(ctx: PrepareContext, what: str, tensor: Tensor) -> None:

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from refmicro import _gemm
+from refmicro import _gemm, _int8_gemm
 from refmicro.ops._requantize import Requantizer, largest_magnitude
 from refmicro.ops._spec import PrepareContext
 from refmicro.types import DType, Tensor
@@ -139,6 +139,22 @@ class Product:
         if self.has_computed_bias:
             bias = 1 << 63 if self.bias.dtype is DType.INT64 else 1 << 31
         return self.requantize.within(self.bound + bias)
+
+    @cached_property
+    def has_bytes(self) -> bool:
+        """Whether all is int8 and constant, and kernels may multiply bytes and requantise them."""
+        types = self.input.dtype, self.output.dtype
+        if types != (DType.INT8, DType.INT8) or not self.filter.is_constant:
+            return False
+        if self.has_computed_bias or self.requantize is None or self.requantize.wide:
+            return False
+        least, most = self.weights.min(initial=0), self.weights.max(initial=0)
+        return least >= -128 and most <= 127 and self.requantize.rescale.is_supported
+
+    @cached_property
+    def packed(self) -> _int8_gemm.PackedWeights:
+        """The filter for `_int8_gemm.product`; needs `has_bytes`."""
+        return _int8_gemm.pack(self.weights, self.folded_bias, self.requantize.rescale)
 
     def computed_weights(self, values: np.ndarray) -> np.ndarray:
         """Filter values that the graph computed, with their offset: (B, depth, channels)."""

@@ -36,6 +36,7 @@ from functools import cached_property
 
 import numpy as np
 
+from refmicro._int8_gemm import Rescale
 from refmicro._jit import Kernel, jit
 from refmicro.fixedpoint import (
     clamp,
@@ -143,6 +144,11 @@ class Requantizer:
     def within(self, bound: int) -> Requantizer:
         """The same for accumulators up to `bound` in magnitude."""
         return dataclasses.replace(self, bound=bound)
+
+    @property
+    def rescale(self) -> Rescale:
+        """What kernels need that requantise sums of 32 bits to int8 themselves."""
+        return Rescale(*self._integers, self.output_offset, self.low, self.high)
 
     def __call__(
         self,

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from refmicro._jit import jit
+from refmicro._vector_code import COPY_BYTES, FILL_BYTES
 from refmicro.ops._spec import PrepareContext
 
 SAME, VALID = 0, 1
@@ -168,6 +169,56 @@ def patches(images: np.ndarray, window: Window, fill: int, dtype: np.dtype) -> n
     )
     _copy_patches(rows, fill, *geometry, out)
     return out.reshape(-1, window.taps * channels)
+
+
+def byte_patches(images: np.ndarray, window: Window, fill: int, pitch: int) -> np.ndarray:
+    """The same for int8 in rows of `pitch` bytes, where `_jit.has_byte_products`.
+
+    Bytes beyond the last channel of the last tap hold anything.
+    """
+    count, _, _, channels = images.shape
+    if window.is_identity and channels == pitch:
+        return np.ascontiguousarray(images).reshape(-1, pitch)
+    height, width = window.height, window.width
+    out = np.empty((count, height.out, width.out, pitch), np.int8)
+    runs = 1 if width.dilation == 1 else width.filter
+    geometry = (
+        *(height.filter, height.stride, height.dilation, height.pad),
+        *(runs, width.stride * channels, width.dilation * channels, width.pad * channels),
+        width.filter // runs * channels,
+    )
+    _copy_bytes(np.ascontiguousarray(images), fill, *geometry, out)
+    return out.reshape(-1, pitch)
+
+
+@jit
+def _copy_bytes(
+    images, fill, taps_y, stride_y, dilation_y, pad_y, runs, stride_x, dilation_x, pad_x, run, out
+):
+    """Copies runs of bytes that lie together; steps and pads along x count bytes."""
+    height, width = images.shape[1], images.shape[2] * images.shape[3]
+    source, pixel = np.int64(images.ctypes.data), np.int64(out.ctypes.data)
+    for n in range(out.shape[0]):
+        for y in range(out.shape[1]):
+            for x in range(out.shape[2]):
+                target = pixel
+                pixel += out.shape[3]
+                for i in range(taps_y):
+                    row = y * stride_y + i * dilation_y - pad_y
+                    inside = 0 <= row < height
+                    line = source + (n * height + row) * width
+                    for j in range(runs):
+                        start = x * stride_x + j * dilation_x - pad_x
+                        first, last = max(start, 0), min(start + run, width)
+                        if inside and first < last:
+                            if start < 0:
+                                FILL_BYTES(target, fill, -start)
+                            COPY_BYTES(target + first - start, line + first, last - first)
+                            if last < start + run:
+                                FILL_BYTES(target + last - start, fill, start + run - last)
+                        else:
+                            FILL_BYTES(target, fill, run)
+                        target += run
 
 
 def _taps(images: np.ndarray, window: Window, fill: int, dtype: np.dtype) -> np.ndarray:

@@ -155,6 +155,8 @@ def evaluate(ctx: EvalContext, data: Conv2D) -> None:
 
 
 def _evaluate_constant(data: Conv2D, images: np.ndarray) -> np.ndarray:
+    if data.has_bytes and data.groups == 1:
+        return data.byte_convolution(images)
     pixels = data.window.pixels
     out = np.empty((images.shape[0] * pixels, data.channels), data.output.dtype.numpy)
     image_bytes = pixels * (data.depth + data.channels) * data.typed_weights.itemsize

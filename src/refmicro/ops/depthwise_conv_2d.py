@@ -168,6 +168,8 @@ def _evaluate_constant(
 ) -> np.ndarray:
     if computed_bias is not None:
         return data.finish(_sums(data, images), data.folded_bias, computed_bias)
+    if data.has_bytes and data.input.shape[3] == 1:
+        return data.byte_convolution(images)
     pixels = data.window.pixels
     out = np.empty((images.shape[0] * pixels, data.channels), data.output.dtype.numpy)
     values = pixels + data.window.height.reach * data.window.width.reach
