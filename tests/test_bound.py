@@ -22,8 +22,8 @@ def inputs_of(interpreter, rows):
     return random_inputs([graph.tensors[i] for i in graph.inputs], rows, 0)
 
 
-def bound_of(interpreter, subgraph=0):
-    return interpreter._bound._bound.get(subgraph)
+def bound_of(interpreter, rows=1):
+    return interpreter._bound._bound.get((0, rows))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -49,7 +49,7 @@ def test_streams_of_several_rows(name):
     steps = BIND_AFTER[0] + 2
     streams = [np.stack([values, values[::-1]]) for values in inputs_of(model, steps)]
     together = model.invoke_sequence(streams)
-    assert bound_of(model).rows == 2
+    assert bound_of(model, rows=2) is not None
     for row in range(2):
         alone = model.invoke_sequence([stream[row] for stream in streams])
         for one, many in zip(alone, together, strict=True):
@@ -112,6 +112,14 @@ def test_large_batches_are_not_bound():
     steps = BIND_AFTER[0] + 1
     inputs = np.zeros((rows, steps, 1, size), np.int8)
     model.invoke_sequence([inputs])
-    assert bound_of(model) is None
+    assert bound_of(model, rows) is None
     model.invoke_sequence([inputs[0]])
-    assert bound_of(model).rows == 1
+    assert bound_of(model) is not None
+
+
+def test_two_numbers_of_rows_are_kept():
+    model = Interpreter.from_file(ALL["hello_world_int8"])
+    for rows in (1, 2, 3):
+        for _ in range(BIND_AFTER[0]):
+            model.invoke_batch([np.zeros((rows, 1, 1), np.int8)])
+    assert [bound_of(model, rows) is not None for rows in (1, 2, 3)] == [False, True, True]

@@ -75,7 +75,8 @@ def test_state_is_carried_and_reset(name):
 
 
 @pytest.mark.parametrize("name", STATEFUL)
-def test_threads_change_no_value(name):
+def test_threads_change_no_value(name, monkeypatch):
+    monkeypatch.setattr("refmicro.interpreter.THREAD_BYTES", 1)
     interpreter = interpreter_of(name)
     inputs, _ = golden(name)
     many = [array.reshape(-1, *array.shape[2:])[:21] for array in inputs]
@@ -85,6 +86,21 @@ def test_threads_change_no_value(name):
         assert [a.tobytes() for a in got] == [a.tobytes() for a in want]
     with pytest.raises(UsageError, match="at least one thread"):
         interpreter.invoke_batch(many, threads=0)
+
+
+def test_parts_are_of_one_size_and_worth_a_thread(monkeypatch):
+    interpreter = interpreter_of("person_detect")
+    most = interpreter.chunk_rows
+    assert interpreter._chunk(most, 1) == most
+    assert interpreter._chunk(most + 1, 1) == most // 2 + 1
+    assert interpreter._chunk(most + 1, 2) == most // 2 + 1
+    assert interpreter._chunk(12, 3) == 4
+    assert interpreter._chunk(0, 2) == 1
+    monkeypatch.setattr("concurrent.futures.ThreadPoolExecutor", None)
+    hello = interpreter_of("hello_world_int8")
+    hello.invoke_batch([np.zeros((256, 1, 1), np.int8)], threads=2)
+    with pytest.raises(TypeError):
+        interpreter.invoke_batch([np.zeros((8, 1, 96, 96, 1), np.int8)], threads=2)
 
 
 @pytest.mark.parametrize("name", STATEFUL)

@@ -29,12 +29,13 @@ its time only once, such as a table, is worth it."""
 
 
 class BoundGraphs:
-    """What is bound of a model, each subgraph for one number of rows."""
+    """What is bound of a model, each subgraph for up to two numbers of rows: a batch in equal parts
+    ends with a smaller one."""
 
     def __init__(self, graphs: tuple[GraphPlan, ...]) -> None:
         self._graphs = graphs
         self._runs: Counter[tuple[int, int]] = Counter()
-        self._bound: dict[int, BoundGraph] = {}
+        self._bound: dict[tuple[int, int], BoundGraph] = {}
         self._sizes = tuple(sum(item.nbytes for item in graph.tensors) for graph in graphs)
         self._bindable = tuple(map(_is_bindable, graphs))
 
@@ -43,18 +44,17 @@ class BoundGraphs:
         self._runs[index, rows] = runs = self._runs[index, rows] + 1
         if not self._bindable[index] or rows * self._sizes[index] > BOUND_BYTES:
             return
-        if runs in BIND_AFTER or (runs > BIND_AFTER[0] and self._of(index, rows) is None):
-            self._bound[index] = BoundGraph(self._graphs[index], index, rows, runs)
-
-    def _of(self, index: int, rows: int) -> BoundGraph | None:
-        bound = self._bound.get(index)
-        return bound if bound is not None and bound.rows == rows else None
+        if runs in BIND_AFTER or (runs > BIND_AFTER[0] and (index, rows) not in self._bound):
+            others = [key for key in self._bound if key[0] == index and key[1] != rows]
+            if len(others) > 1:
+                del self._bound[others[0]]
+            self._bound[index, rows] = BoundGraph(self._graphs[index], index, rows, runs)
 
     def run(
         self, run: Run, index: int, rows: int, inputs: Sequence[np.ndarray]
     ) -> list[np.ndarray] | None:
         """Outputs of one invocation, arrays of their own; None where nothing is bound."""
-        bound = self._of(index, rows)
+        bound = self._bound.get((index, rows))
         if bound is None:
             return None
         outputs = bound.run(run, inputs)

@@ -36,6 +36,7 @@ class GraphPlan:
     dead_after: tuple[tuple[int, ...], ...]
     expected: tuple[tuple[tuple[np.dtype, tuple[int, ...]], ...], ...]
     peak_bytes: int
+    written_bytes: int
 
     @staticmethod
     def of(program: Program, index: int) -> GraphPlan:
@@ -73,6 +74,7 @@ class GraphPlan:
                 for node in program.nodes[index]
             ),
             peak,
+            sum(graph.tensors[i].nbytes for op in graph.operators for i in op.outputs),
         )
 
 

@@ -25,6 +25,9 @@ from refmicro.types import Quantization, Tensor, TflmBuild
 CHUNK_BYTES = 16 << 20
 """Working memory that one chunk of a batch aims at, so that its tensors stay in the cache."""
 
+THREAD_BYTES = 1 << 20
+"""Bytes of tensors below which a thread of its own would take longer than it saves."""
+
 MAX_WORKING_BYTES = 1 << 30
 """A model whose tensors need more for a single vector is refused."""
 
@@ -195,9 +198,10 @@ class Interpreter:
             inputs: one array an input, of shape (N, *input shape), all with the same N.
             trace: called for every tensor written, with arrays of N rows; the batch then runs in
                 one chunk.
-            threads: how many parts of the batch run at the same time; kernels let go of Python's
-                lock. Matrix products may have threads of their own: OPENBLAS_NUM_THREADS=1, set
-                before NumPy is imported, leaves the processor to these.
+            threads: at most how many parts of the batch run at the same time, fewer where there
+                is little to do; kernels let go of Python's lock. Matrix products may have threads
+                of their own: OPENBLAS_NUM_THREADS=1, set before NumPy is imported, leaves the
+                processor to these.
 
         Returns:
             One array an output, of shape (N, *output shape). The interpreter's own state and
@@ -210,7 +214,10 @@ class Interpreter:
             raise UsageError(f"at least one thread must run: {threads}")
         arrays = self._fit_batch(inputs)
         rows = arrays[0].shape[0] if arrays else 1
-        chunk = max(rows, 1) if trace else min(self.chunk_rows, -(-rows // threads) or 1)
+        threads = min(
+            threads, 1 + rows * sum(g.written_bytes for g in self._graphs) // THREAD_BYTES
+        )
+        chunk = max(rows, 1) if trace else self._chunk(rows, threads)
         outputs = [np.empty((rows, *item.shape), item.dtype) for item in self._outputs]
 
         def run(start: int) -> None:
@@ -277,6 +284,12 @@ class Interpreter:
     def chunk_rows(self) -> int:
         """Rows of a batch that are carried through the graph together."""
         return max(1, min(256, CHUNK_BYTES // max(1, max(g.peak_bytes for g in self._graphs))))
+
+    def _chunk(self, rows: int, threads: int) -> int:
+        """Rows of one part: parts of one size, as many as there are threads or a multiple."""
+        parts = -(-rows // self.chunk_rows)
+        parts = -(-parts // threads) * threads
+        return -(-rows // max(1, parts)) or 1
 
     def _fit_batch(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         if len(inputs) != len(self._inputs):
