@@ -120,10 +120,11 @@ class Emitter:
         return self.builder.load(slot, typ=kind)
 
     @contextlib.contextmanager
-    def loop(self, count: Any, step: int = 1) -> Iterator[Any]:
-        """Code that runs for 0, `step`, ... below `count`, an int64."""
+    def loop(self, count: Any, step: Any = 1, start: Any = 0) -> Iterator[Any]:
+        """Code that runs for `start`, `start` + `step`, ... below `count`."""
         builder = self.builder
-        slot = self.variable(self.number(0))
+        start, step = (self.number(x) if isinstance(x, int) else x for x in (start, step))
+        slot = self.variable(start)
         test = builder.append_basic_block("loop.test")
         body = builder.append_basic_block("loop.body")
         end = builder.append_basic_block("loop.end")
@@ -133,7 +134,7 @@ class Emitter:
         builder.cbranch(builder.icmp_signed("<", index, count), body, end)
         builder.position_at_end(body)
         yield index
-        builder.store(builder.add(index, self.number(step)), slot)
+        builder.store(builder.add(index, step), slot)
         builder.branch(test)
         builder.position_at_end(end)
 

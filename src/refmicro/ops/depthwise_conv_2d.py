@@ -26,6 +26,7 @@ from functools import cached_property
 import numpy as np
 
 from refmicro._jit import jit
+from refmicro.ops import _depthwise_bytes
 from refmicro.ops._activation import float_range
 from refmicro.ops._convolution import (
     OP_DATA,
@@ -64,6 +65,12 @@ class DepthwiseConv2D(Convolution):
         row, column = np.divmod(np.arange(self.depth), width.filter)
         index, phase = np.divmod(column * width.dilation, width.stride)
         return row * height.dilation, phase, index * self.channels
+
+    @cached_property
+    def packed_rows(self) -> _depthwise_bytes.DepthwiseBytes:
+        """The filter for `_depthwise_bytes.convolve`; needs `has_bytes` and multiplier 1."""
+        rescale, fill = self.requantize.rescale, self.input_zero_point
+        return _depthwise_bytes.pack(self.weights, self.folded_bias, rescale, self.window, fill)
 
     @cached_property
     def row_weights(self) -> np.ndarray:
@@ -170,6 +177,8 @@ def _evaluate_constant(
         return data.finish(_sums(data, images), data.folded_bias, computed_bias)
     if data.has_bytes and data.input.shape[3] == 1:
         return data.byte_convolution(images)
+    if data.has_bytes and data.multiplier == 1:
+        return _depthwise_bytes.convolve(images, data.packed_rows)
     pixels = data.window.pixels
     out = np.empty((images.shape[0] * pixels, data.channels), data.output.dtype.numpy)
     values = pixels + data.window.height.reach * data.window.width.reach
