@@ -5,7 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refmicro.bridge import oracle_run
 from refmicro.errors import InvalidModelError, UnsupportedError
+from refmicro.interpreter import Interpreter
+from refmicro.model.writer import write_model
 from refmicro.ops.unidirectional_sequence_lstm import macs
 from refmicro.program import prepare_model
 from refmicro.types import DType, TflmBuild
@@ -82,6 +85,20 @@ def test_sequences(dtype, time_major, seed, shape, clip, carried):
     bias_range = 2 if dtype is DType.FLOAT32 else 3000
     one = model(rng, *shape, dtype=dtype, time_major=time_major, clip=clip, bias_range=bias_range)
     compare(one, steps=carried, expect="run")
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.7, 3.0])
+@pytest.mark.parametrize("shape", [(1, 2, 3, 2), (2, 1, 3, 3), (1, 1, 3, 9), (2, 2, 3, 7)])
+def test_a_cell_state_that_is_no_number_is_not_clipped(shape, clip):
+    rng = np.random.default_rng(1)
+    one = model(rng, *shape, dtype=DType.FLOAT32, clip=clip, bias_range=2)
+    size = one.subgraphs[0].tensors[0].shape
+    values = rng.choice(np.float32([1, -1, 0, np.inf, -np.inf, 1e38]), (6, *size))
+    result = oracle_run(write_model(one), [[row] for row in values], reset_between=True)
+    want = np.stack([step[0] for step in result.outputs])
+    (got,) = Interpreter(one).invoke_batch([values])
+    assert np.isnan(want).any()
+    np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("dtype", [DType.INT8, DType.INT16])
