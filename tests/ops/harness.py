@@ -240,7 +240,7 @@ def _compare_arena(data: bytes, measured) -> None:
     _compare_smallest_arena(data)
 
 
-_sized: set[tuple[tuple[str, ...], tuple[str, ...]]] = set()
+_sized: set[tuple] = set()
 
 _MORE_THAN_NEEDED = {"EMBEDDING_LOOKUP": 32, "TFLM_DECODE": 48}
 """Bytes by which the smallest arena is told too large where it is largest in this Prepare: TFLM
@@ -248,8 +248,8 @@ lets a block grow over bytes of a temporary that nobody reads again."""
 
 
 def _compare_smallest_arena(data: bytes) -> None:
-    """The smallest arena that TFLM runs in, with plain kernels; one model for each operator and
-    its types is tried, because the arithmetic of one is that of all."""
+    """The smallest arena that TFLM runs in, with plain kernels; one model for each operator, its
+    types and which of them are quantized is tried: the arithmetic of one is that of all."""
     from refmicro import bridge
     from refmicro.memory.arena import model_arena
     from refmicro.program import prepare_model
@@ -257,7 +257,10 @@ def _compare_smallest_arena(data: bytes) -> None:
 
     model = parse_model(data)
     graph = model.subgraphs[0]
-    kind = tuple(op.name for op in graph.operators), tuple(str(t.dtype) for t in graph.tensors)
+    kind = (
+        tuple(op.name for op in graph.operators),
+        tuple((t.dtype, t.quantization.is_affine) for t in graph.tensors),
+    )
     if kind in _sized:
         return
     _sized.add(kind)

@@ -46,6 +46,9 @@ CATEGORIES = (
 _FREED_FIRST = frozenset({"ADD_N"})
 """Operators that free their last temporaries before they ask for persistent memory."""
 
+_READ_AFTERWARDS = frozenset({"TFLM_DECODE"})
+"""Operators that read all of their last temporary after they ask for persistent memory."""
+
 
 class Category(NamedTuple):
     """One row of the recording allocator: bytes asked for, bytes with alignment, allocations."""
@@ -204,7 +207,10 @@ class Tail:
                 self._buffer("Prepare", size, node.subgraph, node.index)
                 blocks.append((self.used_bytes, size))
         if blocks and node.temp_tensors and node.name not in _FREED_FIRST:
-            need = max(need, self._overlap_need(top, node.temp_tensors[-1], blocks, need))
+            arena = align(top + self.used_bytes, BUFFER_ALIGNMENT_BYTES)
+            if node.name not in _READ_AFTERWARDS:
+                arena = self._overlap_need(top, node.temp_tensors[-1], blocks, need)
+            need = max(need, arena)
         return need
 
     def _temporary_end(self, top: int, tensor: Tensor) -> int:
