@@ -15,7 +15,7 @@ from typing import Any
 
 from refmicro.errors import InvalidModelError, UnsupportedError
 from refmicro.model.graph import Model, Operator, Subgraph, shown
-from refmicro.ops import _cmsis_nn, registry
+from refmicro.ops import _cmsis_nn, _constant_variables, registry
 from refmicro.ops._spec import Node, OpSpec, PrepareContext, Refused
 from refmicro.types import Tensor, TflmBuild
 
@@ -371,6 +371,24 @@ def _callees_first(root: int, calls: list[list[int]], done: dict[int, int]) -> I
             yield current
 
 
+def _prepare_again(spec: OpSpec, context: PrepareContext) -> Any:
+    """What `eval` needs where constants that are variables have lost their values."""
+    try:
+        return spec.prepare(context)
+    except Refused as refusal:
+        rule = f"a constant that is a variable must fit once it is reset, too: {refusal.rule}"
+        raise Refused(rule, refusal.found, malformed=True) from None
+
+
+def _is_written(graph: Subgraph, tensor: int) -> bool:
+    """Whether a variable may hold something else than what a reset leaves."""
+    return tensor in graph.inputs or any(
+        tensor in op.outputs
+        or any(op.inputs[slot] == tensor for slot in _constant_variables.STATES.get(op.name, ()))
+        for op in graph.operators
+    )
+
+
 def _prepare_node(
     state: _ModelState,
     build: TflmBuild,
@@ -398,6 +416,9 @@ def _prepare_node(
         _check_node(node, op)
         data = spec.prepare(context)
         requests = _cmsis_nn.requests(context) if build.kernels == "cmsis-nn" else context
+        seen = _constant_variables.at_run_time(node, lambda tensor: _is_written(graph, tensor))
+        if seen is not node:
+            data = _prepare_again(spec, PrepareContext(seen, build, state))
     except Refused as refusal:
         # Its frames would keep all of the node alive, for as many nodes as are refused.
         refusal.__traceback__ = None
@@ -408,7 +429,7 @@ def _prepare_node(
         index,
         op,
         spec,
-        node,
+        seen,
         data,
         spec.init_bytes(node, build),
         tuple(requests.persistent_bytes),
