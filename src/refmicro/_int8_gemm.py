@@ -154,8 +154,8 @@ def product(rows: np.ndarray, packed: PackedWeights, out: np.ndarray) -> None:
 def _tile(rows: int, vectors: int, builder: Any, *args: Any) -> None:
     """`rows` times 16 * `vectors` sums, in registers from start to bytes."""
     emit = Emitter(builder)
-    address, step, groups, weights, frame, terms, out, out_step, columns, one_sided = args
-    flip = emit.load(emit.columns, frame, FLIP)
+    address, step, groups, weights, flip, frame, terms, out, out_step, columns, one_sided = args
+    flip = emit.load(emit.columns, flip)
     lines, targets = [address], [out]
     for _ in range(1, rows):
         lines.append(builder.add(lines[-1], step))
@@ -191,7 +191,7 @@ def _tile(rows: int, vectors: int, builder: Any, *args: Any) -> None:
 
 
 def _intrinsic(rows: int, vectors: int) -> Intrinsic:
-    return Intrinsic(functools.partial(_tile, rows, vectors), 10)
+    return Intrinsic(functools.partial(_tile, rows, vectors), 11)
 
 
 _ROWS = (0, 12, 12, 8, 6)
@@ -206,59 +206,108 @@ def _product(rows, weights, terms, one_sided, panel, out):
     """Panels of rows that stay in the second-level cache meet one block of columns after another,
     whose weights stay in the first."""
     depth, channels = rows.shape[1], out.shape[1]
-    vectors = (channels + LANES - 1) // LANES
-    blocks = (vectors + _MOST_VECTORS - 1) // _MOST_VECTORS
     source, target = np.int64(rows.ctypes.data), np.int64(out.ctypes.data)
-    frame = np.int64(terms.ctypes.data)
-    signless = np.int64(one_sided)
+    factors, frame = np.int64(weights.ctypes.data), np.int64(terms.ctypes.data)
     for first in range(0, rows.shape[0], panel):
-        count = min(panel, rows.shape[0] - first)
-        done, factors = 0, np.int64(weights.ctypes.data)
-        for block in range(blocks):
-            width = (vectors + blocks - 1 - block) // blocks
-            _strip(
-                source + first * depth,
-                depth,
-                factors,
-                frame,
-                frame + (1 + done) * TERM_BYTES,
-                target + first * channels + done * LANES,
-                channels,
-                channels - done * LANES,
-                signless,
-                count,
-                width,
-            )
-            factors += width * LANES * depth
-            done += width
+        multiply_rows(
+            source + first * depth,
+            depth,
+            depth,
+            factors,
+            frame,
+            frame,
+            target + first * channels,
+            channels,
+            one_sided,
+            min(panel, rows.shape[0] - first),
+        )
 
 
 @jit
-def _strip(source, depth, weights, frame, terms, target, out_step, columns, one_sided, rows, width):
+def multiply_rows(source, step, depth, weights, flip, frame, target, channels, one_sided, count):
+    """`count` rows of `depth` bytes, `step` apart, times all columns.
+
+    Addresses are those of the first row, of `PackedWeights.weights` and `terms`, and of the output;
+    at `flip` stand 64 bytes that make rows unsigned.
+    """
+    vectors = (channels + LANES - 1) // LANES
+    blocks = (vectors + _MOST_VECTORS - 1) // _MOST_VECTORS
+    done = 0
+    for block in range(blocks):
+        width = (vectors + blocks - 1 - block) // blocks
+        _strip(
+            source,
+            step,
+            depth // GROUP,
+            weights + done * LANES * depth,
+            flip,
+            frame,
+            frame + (1 + done) * TERM_BYTES,
+            target + done * LANES,
+            channels,
+            channels - done * LANES,
+            np.int64(one_sided),
+            count,
+            width,
+        )
+        done += width
+
+
+@jit
+def _strip(
+    source,
+    step,
+    groups,
+    weights,
+    flip,
+    frame,
+    terms,
+    target,
+    out_step,
+    columns,
+    one_sided,
+    rows,
+    width,
+):
     """One block of columns. The last tile may compute rows again, in place of a smaller one."""
-    groups, row = depth // GROUP, 0
-    tall = _ROWS[width]
+    row, tall = 0, _ROWS[width]
     while row < rows:
         if rows >= tall:
             row = min(row, rows - tall)
-        a, o = source + row * depth, target + row * out_step
+        a, o = source + row * step, target + row * out_step
         if rows < tall:
             row += 1
             if width == 1:
-                _FLAT_1(a, depth, groups, weights, frame, terms, o, out_step, columns, one_sided)
+                _FLAT_1(
+                    a, step, groups, weights, flip, frame, terms, o, out_step, columns, one_sided
+                )
             elif width == 2:
-                _FLAT_2(a, depth, groups, weights, frame, terms, o, out_step, columns, one_sided)
+                _FLAT_2(
+                    a, step, groups, weights, flip, frame, terms, o, out_step, columns, one_sided
+                )
             elif width == 3:
-                _FLAT_3(a, depth, groups, weights, frame, terms, o, out_step, columns, one_sided)
+                _FLAT_3(
+                    a, step, groups, weights, flip, frame, terms, o, out_step, columns, one_sided
+                )
             else:
-                _FLAT_4(a, depth, groups, weights, frame, terms, o, out_step, columns, one_sided)
+                _FLAT_4(
+                    a, step, groups, weights, flip, frame, terms, o, out_step, columns, one_sided
+                )
         else:
             row += tall
             if width == 1:
-                _TALL_1(a, depth, groups, weights, frame, terms, o, out_step, columns, one_sided)
+                _TALL_1(
+                    a, step, groups, weights, flip, frame, terms, o, out_step, columns, one_sided
+                )
             elif width == 2:
-                _TALL_2(a, depth, groups, weights, frame, terms, o, out_step, columns, one_sided)
+                _TALL_2(
+                    a, step, groups, weights, flip, frame, terms, o, out_step, columns, one_sided
+                )
             elif width == 3:
-                _TALL_3(a, depth, groups, weights, frame, terms, o, out_step, columns, one_sided)
+                _TALL_3(
+                    a, step, groups, weights, flip, frame, terms, o, out_step, columns, one_sided
+                )
             else:
-                _TALL_4(a, depth, groups, weights, frame, terms, o, out_step, columns, one_sided)
+                _TALL_4(
+                    a, step, groups, weights, flip, frame, terms, o, out_step, columns, one_sided
+                )

@@ -7,16 +7,17 @@ Source: `tensorflow/lite/micro/kernels/{conv,depthwise_conv}_common.cc`,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from refmicro import _int8_gemm
 from refmicro._gemm import add_bias_and_clamp, add_products
 from refmicro._jit import jit
-from refmicro.ops._product import Product, blocks
+from refmicro.ops import _convolution_bytes
+from refmicro.ops._product import Product
 from refmicro.ops._requantize import Requantizer, prepare_requantizer, require_zero_point
 from refmicro.ops._spec import OpData, PrepareContext
-from refmicro.ops._window import Window, byte_patches
+from refmicro.ops._window import Window
 from refmicro.types import Tensor
 
 OP_DATA = OpData(lp64=72, ilp32=56, compression=8, cmsis_nn=60)
@@ -29,18 +30,11 @@ class Convolution(Product):
 
     window: Window
 
-    def byte_convolution(self, images: np.ndarray) -> np.ndarray:
-        """Outputs (N * output pixels, channels) of int8 images, all of whose channels meet all
-        weights; needs `has_bytes`."""
-        depth, pixels = self.packed.depth, self.window.pixels
-        out = np.empty((images.shape[0] * pixels, self.channels), np.int8)
-        whole = self.window.is_identity and images.shape[3] == depth
-        image_bytes = 0 if whole else pixels * (depth + self.channels)
-        for block in blocks(images.shape[0], image_bytes):
-            rows = byte_patches(images[block], self.window, self.input_zero_point, depth)
-            part = out[block.start * pixels : block.stop * pixels]
-            _int8_gemm.product(rows, self.packed, part)
-        return out
+    @cached_property
+    def packed(self) -> _convolution_bytes.ByteConvolution:
+        """The filter for `_convolution_bytes.convolve`; needs `has_bytes`."""
+        rescale, fill = self.requantize.rescale, self.input_zero_point
+        return _convolution_bytes.pack(self.weights, self.folded_bias, rescale, self.window, fill)
 
 
 def require_image(ctx: PrepareContext, what: str, tensor: Tensor) -> None:

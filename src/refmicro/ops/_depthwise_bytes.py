@@ -18,11 +18,9 @@ import numpy as np
 
 from refmicro._int8_gemm import Rescale
 from refmicro._jit import Intrinsic, jit
-from refmicro._vector_code import FILL_BYTES, FLIP, LANES, TERM_BYTES, Emitter, Requantize
+from refmicro._vector_code import LANES, TERM_BYTES, Emitter, Requantize
+from refmicro.ops._interleave import COLUMN_ROWS, fill_columns
 from refmicro.ops._window import Window
-
-_ROWS = 4
-"""Bytes of a column."""
 
 _FEW = 3
 """Positions along the width of the most common filter, whose weights stay in registers."""
@@ -37,7 +35,7 @@ class DepthwiseBytes:
         fill: input zero point, the value outside of an image.
         channels: of input and output.
         period: values of an output row after which weights repeat, a multiple of 16.
-        taps: positions along the width, for each group of `_ROWS` filter rows.
+        taps: positions along the width, for each group of `COLUMN_ROWS` filter rows.
         offsets: int64, where each tap's columns start, in bytes.
         weights: int8 of shape (period / 16, taps, 16, 4).
         terms: of `Rescale`, for a period.
@@ -57,7 +55,7 @@ class DepthwiseBytes:
     @property
     def groups(self) -> int:
         """How many columns lie below one another."""
-        return -(-self.window.height.filter // _ROWS)
+        return -(-self.window.height.filter // COLUMN_ROWS)
 
     @property
     def line(self) -> int:
@@ -87,13 +85,13 @@ def pack(
     row = max(1, window.width.out * channels)
     period = min(math.lcm(channels, LANES), -(-row // LANES) * LANES)
     repeat = functools.partial(np.resize, new_shape=period)
-    groups = -(-height // _ROWS)
-    rows = np.zeros((groups * _ROWS, width, channels), np.int8)
+    groups = -(-height // COLUMN_ROWS)
+    rows = np.zeros((groups * COLUMN_ROWS, width, channels), np.int8)
     rows[:height] = weights.reshape(height, width, channels)
     # To (group, position, channel, row of the group), then channels in vectors.
-    taps = rows.reshape(groups, _ROWS, width, channels).transpose(0, 2, 3, 1)
-    taps = taps.reshape(groups * width, channels, _ROWS)
-    taps = taps[:, repeat(np.arange(channels))].reshape(-1, period // LANES, LANES, _ROWS)
+    taps = rows.reshape(groups, COLUMN_ROWS, width, channels).transpose(0, 2, 3, 1)
+    taps = taps.reshape(groups * width, channels, COLUMN_ROWS)
+    taps = taps[:, repeat(np.arange(channels))].reshape(-1, period // LANES, LANES, COLUMN_ROWS)
     index, phase = np.divmod(np.arange(width) * window.width.dilation, window.width.stride)
     line = columns_per_phase(window) * channels
     places = phase * line + index * channels
@@ -112,7 +110,7 @@ def pack(
         channels=channels,
         period=period,
         taps=groups * width,
-        offsets=(_ROWS * (places + group_places)).reshape(-1).astype(np.int64),
+        offsets=(COLUMN_ROWS * (places + group_places)).reshape(-1).astype(np.int64),
         weights=np.ascontiguousarray(taps.swapaxes(0, 1)),
         terms=repeated.terms(repeat(starts)),
         one_sided=rescale.is_one_sided,
@@ -138,27 +136,6 @@ def convolve(images: np.ndarray, packed: DepthwiseBytes) -> np.ndarray:
     numbers = packed.fill, packed.period, packed.taps, packed.one_sided
     _convolve(np.ascontiguousarray(images), blank, *arrays, *numbers, *vertical, *horizontal, out)
     return out[:-LANES].reshape(count, channels)
-
-
-def _interleave(rows: int, builder: Any, target: Any, frame: Any, *args: Any) -> None:
-    """Columns of the first `rows` lines; up to 15 columns more are written."""
-    emit = Emitter(builder)
-    lines, count = args[:rows], args[-1]
-    flip = emit.load(emit.columns, frame, FLIP)
-
-    def write(start: Any, values: list[Any]) -> None:
-        column = flip
-        for i, value in enumerate(values):
-            wide = builder.zext(value, emit.columns)
-            column = builder.xor(column, builder.shl(wide, emit.splat(emit.columns, 8 * i)))
-        emit.store(column, builder.add(target, builder.mul(start, emit.number(_ROWS))))
-
-    whole = builder.and_(count, emit.number(-LANES))
-    with emit.loop(whole, LANES) as start:
-        write(start, [emit.load(emit.bytes, builder.add(line, start)) for line in lines])
-    with builder.if_then(builder.icmp_signed("<", whole, count)):
-        mask = emit.first_lanes(builder.sub(count, whole), LANES)
-        write(whole, [emit.masked_load(builder.add(line, whole), mask) for line in lines])
 
 
 def _row(few: bool, builder: Any, *args: Any) -> None:
@@ -203,7 +180,7 @@ def _row_vectors(
         requantize = Requantize(emit, frame, own, one_sided=signless)
         kept = [emit.load(emit.columns, factors, 64 * t) for t in range(_FEW * few)]
         with emit.loop(length, period, first) as position:
-            place = builder.add(columns, builder.mul(position, emit.number(_ROWS)))
+            place = builder.add(columns, builder.mul(position, emit.number(COLUMN_ROWS)))
             total = start
             for t, values in enumerate(kept):
                 total = add(total, emit.number(8 * t), values, place)
@@ -219,8 +196,6 @@ def _row_vectors(
             emit.store(requantize(total), builder.add(out, position))
 
 
-_INTERLEAVE_3 = Intrinsic(functools.partial(_interleave, 3), 7)
-_INTERLEAVE_4 = Intrinsic(functools.partial(_interleave, 4), 7)
 _ROW_OF_FEW = Intrinsic(functools.partial(_row, True), 9)
 _ROW_OF_MANY = Intrinsic(functools.partial(_row, False), 9)
 
@@ -252,24 +227,25 @@ def _convolve(
     target, length = np.int64(out.ctypes.data), out_x * channels
     start, frame = np.int64(columns.ctypes.data), np.int64(terms.ctypes.data)
     factors, places = np.int64(weights.ctypes.data), np.int64(offsets.ctypes.data)
-    groups = (filter_y + _ROWS - 1) // _ROWS
+    groups = (filter_y + COLUMN_ROWS - 1) // COLUMN_ROWS
     group_bytes = (columns.size - LANES) // groups * 4
-    lines = np.empty(_ROWS, np.int64)
+    lines = np.empty(COLUMN_ROWS, np.int64)
+    outside = (fill ^ 128) & 255
     for n in range(images.shape[0]):
         for y in range(out_y):
             for group in range(groups):
-                for i in range(_ROWS):
-                    tap = group * _ROWS + i
+                for i in range(COLUMN_ROWS):
+                    tap = group * COLUMN_ROWS + i
                     row = y * stride_y + tap * dilation_y - pad_y
                     inside = tap < filter_y and 0 <= row < height
                     lines[i] = source + (n * height + row) * width * channels if inside else line
-                _fill_columns(
+                fill_columns(
                     start + group * group_bytes,
                     group_bytes // stride_x,
                     frame,
                     lines,
-                    min(_ROWS, filter_y - group * _ROWS),
-                    fill,
+                    min(COLUMN_ROWS, filter_y - group * COLUMN_ROWS),
+                    outside,
                     width,
                     channels,
                     stride_x,
@@ -284,29 +260,3 @@ def _convolve(
                     start, factors, frame, places, target, length, period, taps, np.int64(one_sided)
                 )
             target += length
-
-
-@jit
-def _fill_columns(target, phase_bytes, frame, lines, rows, fill, width, channels, stride, pad):
-    """Columns of one group of rows, sorted by their remainder modulo the stride."""
-    a, b, c, d = lines[0], lines[1], lines[2], lines[3]
-    outside = (fill ^ 128) & 255
-    pixel = 4 * channels
-    count = phase_bytes // pixel
-    for phase in range(stride):
-        # Columns first..last - 1 of this line are those of the image.
-        first = min(count, max(0, -((phase - pad) // stride)))
-        last = max(first, min(count, (width - 1 - phase + pad) // stride + 1))
-        FILL_BYTES(target, outside, first * pixel)
-        step = channels if stride > 1 else (last - first) * channels
-        place = target + first * pixel
-        byte = (first * stride + phase - pad) * channels
-        while place < target + last * pixel:
-            if rows <= 3:
-                _INTERLEAVE_3(place, frame, a + byte, b + byte, c + byte, d + byte, step)
-            else:
-                _INTERLEAVE_4(place, frame, a + byte, b + byte, c + byte, d + byte, step)
-            place += 4 * step
-            byte += step * stride
-        FILL_BYTES(target + last * pixel, outside, (count - last) * pixel)
-        target += phase_bytes

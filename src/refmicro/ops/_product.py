@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from refmicro import _gemm, _int8_gemm
+from refmicro import _gemm
 from refmicro.ops._requantize import Requantizer, largest_magnitude
 from refmicro.ops._spec import PrepareContext
 from refmicro.types import DType, Tensor
@@ -150,11 +150,6 @@ class Product:
             return False
         least, most = self.weights.min(initial=0), self.weights.max(initial=0)
         return least >= -128 and most <= 127 and self.requantize.rescale.is_supported
-
-    @cached_property
-    def packed(self) -> _int8_gemm.PackedWeights:
-        """The filter for `_int8_gemm.product`; needs `has_bytes`."""
-        return _int8_gemm.pack(self.weights, self.folded_bias, self.requantize.rescale)
 
     def computed_weights(self, values: np.ndarray) -> np.ndarray:
         """Filter values that the graph computed, with their offset: (B, depth, channels)."""

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refmicro.ops import _convolution_bytes
 from refmicro.ops._activation import float_range
 from refmicro.ops._convolution import (
     OP_DATA,
@@ -156,7 +157,7 @@ def evaluate(ctx: EvalContext, data: Conv2D) -> None:
 
 def _evaluate_constant(data: Conv2D, images: np.ndarray) -> np.ndarray:
     if data.has_bytes and data.groups == 1:
-        return data.byte_convolution(images)
+        return _convolution_bytes.convolve(images, data.packed)
     pixels = data.window.pixels
     out = np.empty((images.shape[0] * pixels, data.channels), data.output.dtype.numpy)
     image_bytes = pixels * (data.depth + data.channels) * data.typed_weights.itemsize

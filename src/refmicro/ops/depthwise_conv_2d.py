@@ -26,7 +26,7 @@ from functools import cached_property
 import numpy as np
 
 from refmicro._jit import jit
-from refmicro.ops import _depthwise_bytes
+from refmicro.ops import _convolution_bytes, _depthwise_bytes
 from refmicro.ops._activation import float_range
 from refmicro.ops._convolution import (
     OP_DATA,
@@ -176,7 +176,7 @@ def _evaluate_constant(
     if computed_bias is not None:
         return data.finish(_sums(data, images), data.folded_bias, computed_bias)
     if data.has_bytes and data.input.shape[3] == 1:
-        return data.byte_convolution(images)
+        return _convolution_bytes.convolve(images, data.packed)
     if data.has_bytes and data.multiplier == 1:
         return _depthwise_bytes.convolve(images, data.packed_rows)
     pixels = data.window.pixels

@@ -1,0 +1,170 @@
+"""Convolution of int8 images, all of whose channels meet all weights, by products of bytes.
+
+There are three ways to the rows that `_int8_gemm` multiplies:
+
+- a filter of one position that looks at each pixel: pixels are rows as they are;
+- a filter of few bytes a row: image rows are interleaved as for a depthwise convolution, so that
+  the columns under the filter lie together and the row of each pixel is a part of a line;
+- else patches are copied out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from refmicro import _int8_gemm
+from refmicro._int8_gemm import PackedWeights, Rescale, multiply_rows
+from refmicro._jit import jit
+from refmicro._vector_code import LANES
+from refmicro.ops._interleave import COLUMN_ROWS, fill_columns
+from refmicro.ops._window import Window, byte_patches
+
+_SHORT_RUN = 64
+"""Runs of patches below so many bytes are not worth copying one by one."""
+
+_PATCH_BYTES = 1 << 19
+"""Patches are made for so many bytes at a time, which stay in the second-level cache."""
+
+
+@dataclass(frozen=True)
+class ByteConvolution:
+    """A constant filter and all that follows its sums.
+
+    Attributes:
+        window: geometry.
+        fill: input zero point, the value outside of an image.
+        weights: for rows of pixels, of patches or of columns.
+        by_columns: whether image rows are interleaved.
+    """
+
+    window: Window
+    fill: int
+    weights: PackedWeights
+    by_columns: bool
+
+
+def pack(
+    weights: np.ndarray, starts: np.ndarray, rescale: Rescale, window: Window, fill: int
+) -> ByteConvolution:
+    """A filter for `convolve`.
+
+    Args:
+        weights: integers that fit int8, shape (taps * input channels, output channels).
+        starts: int64, one an output channel: the bias less the zero point times the filter.
+        rescale: supported.
+        window: geometry.
+        fill: input zero point.
+    """
+    height = window.height.filter
+    run = weights.shape[0] // height
+    # With three or four rows of a filter, few of a column's bytes are multiplied by 0.
+    by_columns = 3 <= height <= COLUMN_ROWS and window.width.dilation == 1 and run < _SHORT_RUN
+    if by_columns:
+        columns = np.zeros((run, COLUMN_ROWS, weights.shape[1]), np.int64)
+        columns[:, :height] = weights.reshape(height, run, -1).swapaxes(0, 1)
+        weights = columns.reshape(run * COLUMN_ROWS, -1)
+    return ByteConvolution(window, fill, _int8_gemm.pack(weights, starts, rescale), by_columns)
+
+
+def convolve(images: np.ndarray, filters: ByteConvolution) -> np.ndarray:
+    """Outputs of int8 images (N, height, width, channels): (N * output pixels, channels)."""
+    assert images.dtype == np.int8, images.dtype
+    window, packed = filters.window, filters.weights
+    out = np.empty((images.shape[0] * window.pixels, packed.channels), np.int8)
+    if not out.size:
+        return out
+    if filters.by_columns:
+        _multiply_columns(images, filters, out)
+    elif window.is_identity and images.shape[3] == packed.depth:
+        rows = np.ascontiguousarray(images).reshape(-1, packed.depth)
+        _int8_gemm.product(rows, packed, out)
+    else:
+        for block in _blocks(images.shape[0], window.pixels * packed.depth):
+            rows = byte_patches(images[block], window, filters.fill, packed.depth)
+            part = out[block.start * window.pixels : block.stop * window.pixels]
+            _int8_gemm.product(rows, packed, part)
+    return out
+
+
+def _blocks(count: int, item_bytes: int) -> Iterator[slice]:
+    step = max(1, _PATCH_BYTES // item_bytes)
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
+
+
+def _multiply_columns(images: np.ndarray, filters: ByteConvolution, out: np.ndarray) -> None:
+    window, packed = filters.window, filters.weights
+    height, width = window.height, window.width
+    _, _, columns, channels = images.shape
+    blank = np.full(columns * channels, filters.fill, np.int8)
+    line = np.empty(width.reach * channels + LANES, np.int32)
+    # Columns are unsigned already.
+    flip = np.zeros(64, np.uint8)
+    _convolve(
+        np.ascontiguousarray(images),
+        *(blank, line, flip, packed.weights, packed.terms),
+        *(filters.fill, packed.depth, packed.channels, packed.one_sided),
+        *(height.out, height.filter, height.stride, height.dilation, height.pad),
+        *(width.out, width.reach, width.stride, width.pad),
+        out,
+    )
+
+
+@jit
+def _convolve(
+    images,
+    blank,
+    line,
+    flip,
+    weights,
+    terms,
+    fill,
+    depth,
+    out_channels,
+    one_sided,
+    out_y,
+    filter_y,
+    stride_y,
+    dilation_y,
+    pad_y,
+    out_x,
+    reach_x,
+    stride_x,
+    pad_x,
+    out,
+):
+    height, width, channels = images.shape[1], images.shape[2], images.shape[3]
+    source, outside_row = np.int64(images.ctypes.data), np.int64(blank.ctypes.data)
+    target, start = np.int64(out.ctypes.data), np.int64(line.ctypes.data)
+    factors, frame = np.int64(weights.ctypes.data), np.int64(terms.ctypes.data)
+    unflipped = np.int64(flip.ctypes.data)
+    pixel = 4 * channels
+    outside = (fill ^ 128) & 255
+    lines = np.empty(COLUMN_ROWS, np.int64)
+    for n in range(images.shape[0]):
+        for y in range(out_y):
+            for i in range(COLUMN_ROWS):
+                row = y * stride_y + i * dilation_y - pad_y
+                inside = i < filter_y and 0 <= row < height
+                place = source + (n * height + row) * width * channels
+                lines[i] = place if inside else outside_row
+            row_bytes = reach_x * pixel
+            fill_columns(
+                start, row_bytes, frame, lines, filter_y, outside, width, channels, 1, pad_x
+            )
+            multiply_rows(
+                start,
+                stride_x * pixel,
+                depth,
+                factors,
+                unflipped,
+                frame,
+                target,
+                out_channels,
+                one_sided,
+                out_x,
+            )
+            target += out_x * out_channels
