@@ -133,6 +133,15 @@ def _widths(vectors: int) -> list[int]:
     return [(vectors + blocks - 1 - block) // blocks for block in range(blocks)]
 
 
+def fit(rows: np.ndarray, packed: PackedWeights) -> np.ndarray:
+    """int8 rows of shape (R, K) as `product` takes them: a copy, unless they are so already."""
+    if rows.shape[1] == packed.depth:
+        return np.ascontiguousarray(rows)
+    out = np.zeros((rows.shape[0], packed.depth), np.int8)
+    out[:, : rows.shape[1]] = rows
+    return out
+
+
 def product(rows: np.ndarray, packed: PackedWeights, out: np.ndarray) -> None:
     """Outputs of rows times weights.
 

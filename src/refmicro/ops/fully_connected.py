@@ -24,7 +24,7 @@ from functools import cached_property
 
 import numpy as np
 
-from refmicro import _gemm
+from refmicro import _gemm, _int8_gemm
 from refmicro._jit import jit
 from refmicro.ops._activation import float_range
 from refmicro.ops._product import (
@@ -78,6 +78,11 @@ class FullyConnected(Product):
     def rowwise_weights(self) -> np.ndarray:
         """The constant filter with its offset, int16 of shape (channels, depth)."""
         return np.ascontiguousarray(self.weights.T)
+
+    @cached_property
+    def packed(self) -> _int8_gemm.PackedWeights:
+        """The filter for `_int8_gemm.product`; needs `has_bytes`."""
+        return _int8_gemm.pack(self.weights, self.folded_bias, self.requantize.rescale)
 
 
 def prepare(ctx: PrepareContext) -> FullyConnected:
@@ -227,11 +232,14 @@ def evaluate(ctx: EvalContext, data: FullyConnected) -> None:
 def _evaluate_constant(
     data: FullyConnected, rows: np.ndarray, computed_bias: np.ndarray | None
 ) -> np.ndarray:
+    out = np.empty((rows.shape[0], data.channels), data.output.dtype.numpy)
+    if data.has_bytes:
+        _int8_gemm.product(_int8_gemm.fit(rows, data.packed), data.packed, out)
+        return out
     weights = data.typed_weights
     if computed_bias is not None:
         sums = _gemm.matmul(rows, weights, data.raw_bound)
         return data.finish(sums, data.folded_bias, computed_bias)
-    out = np.empty((rows.shape[0], data.channels), data.output.dtype.numpy)
     for block in blocks(out.shape[0], sum(weights.shape) * weights.itemsize):
         sums = _gemm.matmul(rows[block], weights, data.raw_bound)
         data.bounded(sums, data.folded_bias, out=out[block], total_rows=out.shape[0])
