@@ -163,7 +163,8 @@ def product(rows: np.ndarray, packed: PackedWeights, out: np.ndarray) -> None:
 def _tile(rows: int, vectors: int, builder: Any, *args: Any) -> None:
     """`rows` times 16 * `vectors` sums, in registers from start to bytes."""
     emit = Emitter(builder)
-    address, step, groups, weights, flip, frame, terms, out, out_step, columns, one_sided = args
+    address, out, step, out_step, segments, segment_step, groups, weights, *rest = args
+    flip, frame, terms, columns, one_sided = rest
     flip = emit.load(emit.columns, flip)
     lines, targets = [address], [out]
     for _ in range(1, rows):
@@ -171,10 +172,13 @@ def _tile(rows: int, vectors: int, builder: Any, *args: Any) -> None:
         targets.append(builder.add(targets[-1], out_step))
     starts = [emit.load(emit.columns, terms, v * TERM_BYTES) for v in range(vectors)]
     sums = [[emit.variable(start) for start in starts] for _ in lines]
-    with emit.loop(groups) as group:
-        base = builder.add(weights, builder.mul(group, emit.number(64 * vectors)))
+    vector_bytes = emit.number(64 * vectors)
+    with emit.loop(segments) as segment, emit.loop(groups) as group:
+        done = builder.add(builder.mul(segment, groups), group)
+        base = builder.add(weights, builder.mul(done, vector_bytes))
         factors = [emit.load(emit.columns, base, 64 * v) for v in range(vectors)]
         place = builder.mul(group, emit.number(GROUP))
+        place = builder.add(place, builder.mul(segment, segment_step))
         for line, row in zip(lines, sums, strict=True):
             values = emit.broadcast(emit.columns, emit.load(emit.i32, builder.add(line, place)))
             values = builder.xor(values, flip)
@@ -200,7 +204,7 @@ def _tile(rows: int, vectors: int, builder: Any, *args: Any) -> None:
 
 
 def _intrinsic(rows: int, vectors: int) -> Intrinsic:
-    return Intrinsic(functools.partial(_tile, rows, vectors), 11)
+    return Intrinsic(functools.partial(_tile, rows, vectors), 13)
 
 
 _ROWS = (0, 12, 12, 8, 6)
@@ -221,6 +225,8 @@ def _product(rows, weights, terms, one_sided, panel, out):
         multiply_rows(
             source + first * depth,
             depth,
+            1,
+            0,
             depth,
             factors,
             frame,
@@ -233,9 +239,23 @@ def _product(rows, weights, terms, one_sided, panel, out):
 
 
 @jit
-def multiply_rows(source, step, depth, weights, flip, frame, target, channels, one_sided, count):
-    """`count` rows of `depth` bytes, `step` apart, times all columns.
+def multiply_rows(
+    source,
+    step,
+    segments,
+    segment_step,
+    depth,
+    weights,
+    flip,
+    frame,
+    target,
+    channels,
+    one_sided,
+    count,
+):
+    """`count` rows, `step` apart, times all columns.
 
+    A row is made of `segments` of so many bytes each, `segment_step` apart, `depth` in all.
     Addresses are those of the first row, of `PackedWeights.weights` and `terms`, and of the output;
     at `flip` stand 64 bytes that make rows unsigned.
     """
@@ -246,77 +266,50 @@ def multiply_rows(source, step, depth, weights, flip, frame, target, channels, o
         width = (vectors + blocks - 1 - block) // blocks
         _strip(
             source,
+            target + done * LANES,
+            count,
+            width,
             step,
-            depth // GROUP,
+            channels,
+            segments,
+            segment_step,
+            depth // segments // GROUP,
             weights + done * LANES * depth,
             flip,
             frame,
             frame + (1 + done) * TERM_BYTES,
-            target + done * LANES,
-            channels,
             channels - done * LANES,
             np.int64(one_sided),
-            count,
-            width,
         )
         done += width
 
 
 @jit
-def _strip(
-    source,
-    step,
-    groups,
-    weights,
-    flip,
-    frame,
-    terms,
-    target,
-    out_step,
-    columns,
-    one_sided,
-    rows,
-    width,
-):
+def _strip(source, target, rows, width, *rest):
     """One block of columns. The last tile may compute rows again, in place of a smaller one."""
+    step, out_step = rest[0], rest[1]
     row, tall = 0, _ROWS[width]
     while row < rows:
         if rows >= tall:
             row = min(row, rows - tall)
         a, o = source + row * step, target + row * out_step
-        if rows < tall:
-            row += 1
-            if width == 1:
-                _FLAT_1(
-                    a, step, groups, weights, flip, frame, terms, o, out_step, columns, one_sided
-                )
-            elif width == 2:
-                _FLAT_2(
-                    a, step, groups, weights, flip, frame, terms, o, out_step, columns, one_sided
-                )
-            elif width == 3:
-                _FLAT_3(
-                    a, step, groups, weights, flip, frame, terms, o, out_step, columns, one_sided
-                )
-            else:
-                _FLAT_4(
-                    a, step, groups, weights, flip, frame, terms, o, out_step, columns, one_sided
-                )
-        else:
+        if rows >= tall:
             row += tall
             if width == 1:
-                _TALL_1(
-                    a, step, groups, weights, flip, frame, terms, o, out_step, columns, one_sided
-                )
+                _TALL_1(a, o, *rest)
             elif width == 2:
-                _TALL_2(
-                    a, step, groups, weights, flip, frame, terms, o, out_step, columns, one_sided
-                )
+                _TALL_2(a, o, *rest)
             elif width == 3:
-                _TALL_3(
-                    a, step, groups, weights, flip, frame, terms, o, out_step, columns, one_sided
-                )
+                _TALL_3(a, o, *rest)
             else:
-                _TALL_4(
-                    a, step, groups, weights, flip, frame, terms, o, out_step, columns, one_sided
-                )
+                _TALL_4(a, o, *rest)
+        else:
+            row += 1
+            if width == 1:
+                _FLAT_1(a, o, *rest)
+            elif width == 2:
+                _FLAT_2(a, o, *rest)
+            elif width == 3:
+                _FLAT_3(a, o, *rest)
+            else:
+                _FLAT_4(a, o, *rest)

@@ -44,7 +44,7 @@ def test_pixels_are_rows_where_the_filter_has_one_position(channels):
 @needs_vnni
 @pytest.mark.parametrize("outs", [1, 5, 12, 13])
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("taps", [3, 4])
+@pytest.mark.parametrize("taps", [3, 4, 6, 7, 10])
 def test_lines_of_columns_are_rows_of_few_channels(outs, stride, taps):
     side = Axis(outs * stride, outs, taps, stride, 1, 1)
     assert check(outs, 2, (3, 21), Window(side, side)).by_columns

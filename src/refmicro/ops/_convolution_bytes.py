@@ -4,7 +4,8 @@ There are three ways to the rows that `_int8_gemm` multiplies:
 
 - a filter of one position that looks at each pixel: pixels are rows as they are;
 - a filter of few bytes a row: image rows are interleaved as for a depthwise convolution, so that
-  the columns under the filter lie together and the row of each pixel is a part of a line;
+  the columns under the filter lie together and the row of a pixel is a part of a line, or of a
+  few;
 - else patches are copied out.
 """
 
@@ -60,12 +61,15 @@ def pack(
     """
     height = window.height.filter
     run = weights.shape[0] // height
-    # With three or four rows of a filter, few of a column's bytes are multiplied by 0.
-    by_columns = 3 <= height <= COLUMN_ROWS and window.width.dilation == 1 and run < _SHORT_RUN
+    groups = -(-height // COLUMN_ROWS)
+    # At most every fourth byte of a column is to be multiplied by 0.
+    by_columns = 4 * height >= 3 * groups * COLUMN_ROWS
+    by_columns = by_columns and window.width.dilation == 1 and run < _SHORT_RUN
     if by_columns:
-        columns = np.zeros((run, COLUMN_ROWS, weights.shape[1]), np.int64)
-        columns[:, :height] = weights.reshape(height, run, -1).swapaxes(0, 1)
-        weights = columns.reshape(run * COLUMN_ROWS, -1)
+        columns = np.zeros((groups * COLUMN_ROWS, run, weights.shape[1]), np.int64)
+        columns[:height] = weights.reshape(height, run, -1)
+        columns = columns.reshape(groups, COLUMN_ROWS, run, -1).swapaxes(1, 2)
+        weights = columns.reshape(groups * run * COLUMN_ROWS, -1)
     return ByteConvolution(window, fill, _int8_gemm.pack(weights, starts, rescale), by_columns)
 
 
@@ -100,12 +104,13 @@ def _multiply_columns(images: np.ndarray, filters: ByteConvolution, out: np.ndar
     height, width = window.height, window.width
     _, _, columns, channels = images.shape
     blank = np.full(columns * channels, filters.fill, np.int8)
-    line = np.empty(width.reach * channels + LANES, np.int32)
+    groups = -(-height.filter // COLUMN_ROWS)
+    lines = np.empty(groups * width.reach * channels + LANES, np.int32)
     # Columns are unsigned already.
     flip = np.zeros(64, np.uint8)
     _convolve(
         np.ascontiguousarray(images),
-        *(blank, line, flip, packed.weights, packed.terms),
+        *(blank, lines, flip, packed.weights, packed.terms),
         *(filters.fill, packed.depth, packed.channels, packed.one_sided),
         *(height.out, height.filter, height.stride, height.dilation, height.pad),
         *(width.out, width.reach, width.stride, width.pad),
@@ -117,7 +122,7 @@ def _multiply_columns(images: np.ndarray, filters: ByteConvolution, out: np.ndar
 def _convolve(
     images,
     blank,
-    line,
+    columns,
     flip,
     weights,
     terms,
@@ -138,26 +143,40 @@ def _convolve(
 ):
     height, width, channels = images.shape[1], images.shape[2], images.shape[3]
     source, outside_row = np.int64(images.ctypes.data), np.int64(blank.ctypes.data)
-    target, start = np.int64(out.ctypes.data), np.int64(line.ctypes.data)
+    target, start = np.int64(out.ctypes.data), np.int64(columns.ctypes.data)
     factors, frame = np.int64(weights.ctypes.data), np.int64(terms.ctypes.data)
     unflipped = np.int64(flip.ctypes.data)
     pixel = 4 * channels
+    groups = (filter_y + COLUMN_ROWS - 1) // COLUMN_ROWS
+    group_bytes = reach_x * pixel
     outside = (fill ^ 128) & 255
     lines = np.empty(COLUMN_ROWS, np.int64)
     for n in range(images.shape[0]):
         for y in range(out_y):
-            for i in range(COLUMN_ROWS):
-                row = y * stride_y + i * dilation_y - pad_y
-                inside = i < filter_y and 0 <= row < height
-                place = source + (n * height + row) * width * channels
-                lines[i] = place if inside else outside_row
-            row_bytes = reach_x * pixel
-            fill_columns(
-                start, row_bytes, frame, lines, filter_y, outside, width, channels, 1, pad_x
-            )
+            for group in range(groups):
+                for i in range(COLUMN_ROWS):
+                    tap = group * COLUMN_ROWS + i
+                    row = y * stride_y + tap * dilation_y - pad_y
+                    inside = tap < filter_y and 0 <= row < height
+                    place = source + (n * height + row) * width * channels
+                    lines[i] = place if inside else outside_row
+                fill_columns(
+                    start + group * group_bytes,
+                    group_bytes,
+                    frame,
+                    lines,
+                    min(COLUMN_ROWS, filter_y - group * COLUMN_ROWS),
+                    outside,
+                    width,
+                    channels,
+                    1,
+                    pad_x,
+                )
             multiply_rows(
                 start,
                 stride_x * pixel,
+                groups,
+                group_bytes,
                 depth,
                 factors,
                 unflipped,
