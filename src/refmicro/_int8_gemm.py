@@ -9,6 +9,7 @@ registers until it is bytes; `docs/decisions/0010-int8-products-with-vnni.md` ha
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,7 +144,15 @@ def fit(rows: np.ndarray, packed: PackedWeights) -> np.ndarray:
 
 
 def product(rows: np.ndarray, packed: PackedWeights, out: np.ndarray) -> None:
-    """Outputs of rows times weights.
+    """Outputs of rows times weights; arguments are those of `product_step`."""
+    function, arguments = product_step(rows, packed, out)
+    function(*arguments)
+
+
+def product_step(
+    rows: np.ndarray, packed: PackedWeights, out: np.ndarray
+) -> tuple[Callable, tuple]:
+    """A function, and the arguments with which it writes rows times weights.
 
     Args:
         rows: int8 of shape (R, `packed.depth`), contiguous.
@@ -157,7 +166,7 @@ def product(rows: np.ndarray, packed: PackedWeights, out: np.ndarray) -> None:
     assert rows.flags.c_contiguous
     assert out.flags.c_contiguous
     panel = max(2 * _ROWS[1], _PANEL_BYTES // (depth + channels))
-    _product(rows, packed.weights, packed.terms, packed.one_sided, panel, out)
+    return _product.ready, (rows, packed.weights, packed.terms, packed.one_sided, panel, out)
 
 
 def _tile(rows: int, vectors: int, builder: Any, *args: Any) -> None:

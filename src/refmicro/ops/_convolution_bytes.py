@@ -11,7 +11,6 @@ There are three ways to the rows that `_int8_gemm` multiplies:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +20,8 @@ from refmicro._int8_gemm import PackedWeights, Rescale, multiply_rows
 from refmicro._jit import jit
 from refmicro._vector_code import LANES
 from refmicro.ops._interleave import COLUMN_ROWS, fill_columns
-from refmicro.ops._window import Window, byte_patches
+from refmicro.ops._spec import Step
+from refmicro.ops._window import Window, byte_patches_step
 
 _SHORT_RUN = 64
 """Runs of patches below so many bytes are not worth copying one by one."""
@@ -75,31 +75,38 @@ def pack(
 
 def convolve(images: np.ndarray, filters: ByteConvolution) -> np.ndarray:
     """Outputs of int8 images (N, height, width, channels): (N * output pixels, channels)."""
-    assert images.dtype == np.int8, images.dtype
-    window, packed = filters.window, filters.weights
-    out = np.empty((images.shape[0] * window.pixels, packed.channels), np.int8)
-    if not out.size:
-        return out
-    if filters.by_columns:
-        _multiply_columns(images, filters, out)
-    elif window.is_identity and images.shape[3] == packed.depth:
-        rows = np.ascontiguousarray(images).reshape(-1, packed.depth)
-        _int8_gemm.product(rows, packed, out)
-    else:
-        for block in _blocks(images.shape[0], window.pixels * packed.depth):
-            rows = byte_patches(images[block], window, filters.fill, packed.depth)
-            part = out[block.start * window.pixels : block.stop * window.pixels]
-            _int8_gemm.product(rows, packed, part)
+    shape = images.shape[0] * filters.window.pixels, filters.weights.channels
+    out = np.empty(shape, np.int8)
+    for function, arguments in steps(np.ascontiguousarray(images), filters, out):
+        function(*arguments)
     return out
 
 
-def _blocks(count: int, item_bytes: int) -> Iterator[slice]:
-    step = max(1, _PATCH_BYTES // item_bytes)
-    for start in range(0, count, step):
-        yield slice(start, min(start + step, count))
+def steps(images: np.ndarray, filters: ByteConvolution, out: np.ndarray) -> list[Step]:
+    """What writes `out` from contiguous images; shapes are those of `convolve`."""
+    assert images.dtype == np.int8, images.dtype
+    assert images.flags.c_contiguous
+    window, packed = filters.window, filters.weights
+    if not out.size:
+        return []
+    if filters.by_columns:
+        return [_columns_step(images, filters, out)]
+    if window.is_identity and images.shape[3] == packed.depth:
+        return [_int8_gemm.product_step(images.reshape(-1, packed.depth), packed, out)]
+    result: list[Step] = []
+    step = max(1, _PATCH_BYTES // (window.pixels * packed.depth))
+    step = min(step, images.shape[0])
+    room = np.empty((step * window.pixels, packed.depth), np.int8)
+    for first in range(0, images.shape[0], step):
+        block = images[first : first + step]
+        rows = room[: block.shape[0] * window.pixels]
+        part = out[first * window.pixels :][: rows.shape[0]]
+        result.append(byte_patches_step(block, window, filters.fill, rows))
+        result.append(_int8_gemm.product_step(rows, packed, part))
+    return result
 
 
-def _multiply_columns(images: np.ndarray, filters: ByteConvolution, out: np.ndarray) -> None:
+def _columns_step(images: np.ndarray, filters: ByteConvolution, out: np.ndarray) -> Step:
     window, packed = filters.window, filters.weights
     height, width = window.height, window.width
     _, _, columns, channels = images.shape
@@ -108,14 +115,15 @@ def _multiply_columns(images: np.ndarray, filters: ByteConvolution, out: np.ndar
     lines = np.empty(groups * width.reach * channels + LANES, np.int32)
     # Columns are unsigned already.
     flip = np.zeros(64, np.uint8)
-    _convolve(
-        np.ascontiguousarray(images),
+    arguments = (
+        images,
         *(blank, lines, flip, packed.weights, packed.terms),
         *(filters.fill, packed.depth, packed.channels, packed.one_sided),
         *(height.out, height.filter, height.stride, height.dilation, height.pad),
         *(width.out, width.reach, width.stride, width.pad),
         out,
     )
+    return _convolve.ready, arguments
 
 
 @jit

@@ -18,8 +18,9 @@ import numpy as np
 
 from refmicro._int8_gemm import Rescale
 from refmicro._jit import Intrinsic, jit
-from refmicro._vector_code import LANES, TERM_BYTES, Emitter, Requantize
+from refmicro._vector_code import COPY_BYTES, LANES, TERM_BYTES, Emitter, Requantize
 from refmicro.ops._interleave import COLUMN_ROWS, fill_columns
+from refmicro.ops._spec import Step
 from refmicro.ops._window import Window
 
 _FEW = 3
@@ -119,23 +120,31 @@ def pack(
 
 def convolve(images: np.ndarray, packed: DepthwiseBytes) -> np.ndarray:
     """Outputs of int8 images (N, height, width, channels): (N * output pixels, channels)."""
+    out = np.empty((images.shape[0] * packed.window.pixels, packed.channels), np.int8)
+    for function, arguments in steps(np.ascontiguousarray(images), packed, out):
+        function(*arguments)
+    return out
+
+
+def steps(images: np.ndarray, packed: DepthwiseBytes, out: np.ndarray) -> list[Step]:
+    """What writes `out` from contiguous images; shapes are those of `convolve`."""
     window, channels = packed.window, packed.channels
     assert images.dtype == np.int8, images.dtype
     assert images.shape[3] == channels, (images.shape, channels)
+    assert out.shape == (images.shape[0] * window.pixels, channels), out.shape
+    assert images.flags.c_contiguous
+    assert out.flags.c_contiguous
+    if not out.size:
+        return []
     height, width = window.height, window.width
-    count = images.shape[0] * window.pixels
-    if not count:
-        return np.empty((0, channels), np.int8)
-    # A row's last vector may end in the next row, which is written later.
-    out = np.empty(count * channels + LANES, np.int8)
     blank = np.full(images.shape[2] * channels, packed.fill, np.int8)
     columns = np.empty(packed.groups * width.stride * packed.line + LANES, np.int32)
     vertical = height.out, height.filter, height.stride, height.dilation, height.pad
     horizontal = width.out, width.stride, width.pad
     arrays = columns, packed.weights, packed.terms, packed.offsets
     numbers = packed.fill, packed.period, packed.taps, packed.one_sided
-    _convolve(np.ascontiguousarray(images), blank, *arrays, *numbers, *vertical, *horizontal, out)
-    return out[:-LANES].reshape(count, channels)
+    arguments = (images, blank, *arrays, *numbers, *vertical, *horizontal, out)
+    return [(_convolve.ready, arguments)]
 
 
 def _row(few: bool, builder: Any, *args: Any) -> None:
@@ -230,6 +239,8 @@ def _convolve(
     groups = (filter_y + COLUMN_ROWS - 1) // COLUMN_ROWS
     group_bytes = (columns.size - LANES) // groups * 4
     lines = np.empty(COLUMN_ROWS, np.int64)
+    room = (length + LANES - 1) // LANES * LANES
+    spare, end = np.empty(room, np.int8), target + out.size
     outside = (fill ^ 128) & 255
     for n in range(images.shape[0]):
         for y in range(out_y):
@@ -251,12 +262,16 @@ def _convolve(
                     stride_x,
                     pad_x,
                 )
+            # A row's last vector ends in the next row, which is written later, if there is one.
+            place = target if target + room <= end else np.int64(spare.ctypes.data)
             if taps == _FEW:
                 _ROW_OF_FEW(
-                    start, factors, frame, places, target, length, period, taps, np.int64(one_sided)
+                    start, factors, frame, places, place, length, period, taps, np.int64(one_sided)
                 )
             else:
                 _ROW_OF_MANY(
-                    start, factors, frame, places, target, length, period, taps, np.int64(one_sided)
+                    start, factors, frame, places, place, length, period, taps, np.int64(one_sided)
                 )
+            if place != target:
+                COPY_BYTES(target, place, length)
             target += length

@@ -14,7 +14,7 @@ import numpy as np
 
 from refmicro._jit import jit
 from refmicro._vector_code import COPY_BYTES, FILL_BYTES
-from refmicro.ops._spec import PrepareContext
+from refmicro.ops._spec import PrepareContext, Step
 
 SAME, VALID = 0, 1
 
@@ -171,24 +171,25 @@ def patches(images: np.ndarray, window: Window, fill: int, dtype: np.dtype) -> n
     return out.reshape(-1, window.taps * channels)
 
 
-def byte_patches(images: np.ndarray, window: Window, fill: int, pitch: int) -> np.ndarray:
-    """The same for int8 in rows of `pitch` bytes, where `_jit.has_byte_products`.
+def byte_patches_step(images: np.ndarray, window: Window, fill: int, out: np.ndarray) -> Step:
+    """A call that writes the same for int8, where `_jit.has_byte_products`.
 
-    Bytes beyond the last channel of the last tap hold anything.
+    Args:
+        images: contiguous.
+        window, fill: as above.
+        out: shape (N * output pixels, at least taps * C), contiguous; what is beyond the last
+            channel of the last tap stays as it is.
     """
     count, _, _, channels = images.shape
-    if window.is_identity and channels == pitch:
-        return np.ascontiguousarray(images).reshape(-1, pitch)
     height, width = window.height, window.width
-    out = np.empty((count, height.out, width.out, pitch), np.int8)
     runs = 1 if width.dilation == 1 else width.filter
     geometry = (
         *(height.filter, height.stride, height.dilation, height.pad),
         *(runs, width.stride * channels, width.dilation * channels, width.pad * channels),
         width.filter // runs * channels,
     )
-    _copy_bytes(np.ascontiguousarray(images), fill, *geometry, out)
-    return out.reshape(-1, pitch)
+    shape = count, height.out, width.out, out.shape[1]
+    return _copy_bytes.ready, (images, fill, *geometry, out.reshape(shape))
 
 
 @jit

@@ -32,7 +32,7 @@ from refmicro.ops._convolution import (
     require_image,
 )
 from refmicro.ops._product import blocks, require_bias, require_packed_constant, require_type_option
-from refmicro.ops._spec import EvalContext, Node, OpSpec, PrepareContext
+from refmicro.ops._spec import BindContext, EvalContext, Node, OpSpec, PrepareContext, Step
 from refmicro.ops._window import patches, prepare_window
 from refmicro.types import DType, Tensor
 
@@ -155,6 +155,15 @@ def evaluate(ctx: EvalContext, data: Conv2D) -> None:
     ctx.set_output(0, out.reshape(-1, *data.output.shape))
 
 
+def bind(ctx: BindContext, data: Conv2D) -> list[Step] | None:
+    """Products of bytes, where there are any."""
+    x, out = ctx.input(0), ctx.output(0)
+    if not data.has_bytes or data.groups > 1 or x.shape[0] != ctx.rows:
+        return None
+    images = x.reshape(-1, *x.shape[2:])
+    return _convolution_bytes.steps(images, data.packed, out.reshape(-1, data.channels))
+
+
 def _evaluate_constant(data: Conv2D, images: np.ndarray) -> np.ndarray:
     if data.has_bytes and data.groups == 1:
         return _convolution_bytes.convolve(images, data.packed)
@@ -211,4 +220,4 @@ def macs(node: Node) -> int:
     return node.outputs[0].elements * (node.inputs[1].elements // node.inputs[1].shape[0])
 
 
-OP = OpSpec("CONV_2D", prepare, evaluate, OP_DATA, params="TfLiteConvParams", macs=macs)
+OP = OpSpec("CONV_2D", prepare, evaluate, OP_DATA, params="TfLiteConvParams", macs=macs, bind=bind)

@@ -36,7 +36,7 @@ from refmicro.ops._convolution import (
     require_image,
 )
 from refmicro.ops._product import blocks, require_bias, require_packed_constant
-from refmicro.ops._spec import EvalContext, Node, OpSpec, PrepareContext
+from refmicro.ops._spec import BindContext, EvalContext, Node, OpSpec, PrepareContext, Step
 from refmicro.ops._window import patches, prepare_window
 from refmicro.types import DType, Tensor
 
@@ -168,6 +168,19 @@ def evaluate(ctx: EvalContext, data: DepthwiseConv2D) -> None:
         sums = _computed_sums(data, images, ctx.input(1))
         out = data.finish(sums, data.constant_bias, bias)
     ctx.set_output(0, out.reshape(-1, *data.output.shape))
+
+
+def bind(ctx: BindContext, data: DepthwiseConv2D) -> list[Step] | None:
+    """Products of bytes, where there are any."""
+    x, out = ctx.input(0), ctx.output(0)
+    if not data.has_bytes or x.shape[0] != ctx.rows:
+        return None
+    images, rows = x.reshape(-1, *x.shape[2:]), out.reshape(-1, data.channels)
+    if data.input.shape[3] == 1:
+        return _convolution_bytes.steps(images, data.packed, rows)
+    if data.multiplier == 1:
+        return _depthwise_bytes.steps(images, data.packed_rows, rows)
+    return None
 
 
 def _evaluate_constant(
@@ -313,5 +326,11 @@ def macs(node: Node) -> int:
 
 
 OP = OpSpec(
-    "DEPTHWISE_CONV_2D", prepare, evaluate, OP_DATA, params="TfLiteDepthwiseConvParams", macs=macs
+    "DEPTHWISE_CONV_2D",
+    prepare,
+    evaluate,
+    OP_DATA,
+    params="TfLiteDepthwiseConvParams",
+    macs=macs,
+    bind=bind,
 )

@@ -251,7 +251,7 @@ def bind(ctx: BindContext, data: FullyConnected) -> list[Step] | None:
     x, w, out = ctx.input(0), ctx.input(1), ctx.output(0)
     count = ctx.rows * data.rows
     if count > _FEW_ROWS and count * data.channels * data.depth > _FEW_PRODUCTS:
-        return None
+        return _bind_many(ctx, data)
     if x.dtype != np.int8 or x.shape[0] != ctx.rows:
         return None
     if data.has_computed_bias or max(data.bound, data.raw_bound) >= 1 << 31:
@@ -269,6 +269,19 @@ def bind(ctx: BindContext, data: FullyConnected) -> list[Step] | None:
     sizes = (x.size // ctx.rows, data.rows, data.depth)
     arguments = (x.reshape(-1), *sizes, weights.reshape(-1), *offsets, *terms)
     return [(_rows_times.ready, (*arguments, out.reshape(count, -1)))]
+
+
+def _bind_many(ctx: BindContext, data: FullyConnected) -> list[Step] | None:
+    """Products of bytes, where there are any."""
+    x, out = ctx.input(0), ctx.output(0).reshape(-1, data.channels)
+    if not data.has_bytes or x.shape[0] != ctx.rows or x.size != out.shape[0] * data.depth:
+        return None
+    rows = x.reshape(-1, data.depth)
+    if data.depth == data.packed.depth:
+        return [_int8_gemm.product_step(rows, data.packed, out)]
+    longer = np.zeros((out.shape[0], data.packed.depth), np.int8)
+    step = _int8_gemm.product_step(longer, data.packed, out)
+    return [(np.copyto, (longer[:, : data.depth], rows)), step]
 
 
 @jit
