@@ -23,7 +23,7 @@ def inputs_of(interpreter, rows):
 
 
 def bound_of(interpreter, rows=1):
-    return interpreter._bound._bound.get((0, rows))
+    return interpreter._bound[-1]._bound.get((0, rows)) if interpreter._bound else None
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -123,3 +123,28 @@ def test_two_numbers_of_rows_are_kept():
         for _ in range(BIND_AFTER[0]):
             model.invoke_batch([np.zeros((rows, 1, 1), np.int8)])
     assert [bound_of(model, rows) is not None for rows in (1, 2, 3)] == [False, True, True]
+
+
+def test_threads_have_memory_of_their_own(monkeypatch):
+    monkeypatch.setattr("refmicro.interpreter.THREAD_BYTES", 1)
+    model = Interpreter.from_file(ALL["s_elu_stream_int8"])
+    inputs = inputs_of(model, 90)
+    want = model.invoke_batch(inputs)
+    for _ in range(3 * BIND_AFTER[0]):
+        got = model.invoke_batch(inputs, threads=3)
+        assert [a.tobytes() for a in got] == [a.tobytes() for a in want]
+    assert 1 <= len(model._bound) <= 3
+
+
+def test_an_error_leaves_what_was_bound():
+    """A WHILE that never ends is stopped in the middle of its loop."""
+    model = Interpreter.from_file(ALL["hello_world_int8"])
+    x = np.zeros((1, 1, 1), np.int8)
+    for _ in range(BIND_AFTER[0]):
+        want = model.invoke_batch([x])[0]
+    ((function, arguments), *rest) = bound_of(model)._steps
+    bound_of(model)._steps[0] = (int, ("no number",))
+    with pytest.raises(ValueError, match="no number"):
+        model.invoke_batch([x])
+    bound_of(model)._steps[0] = (function, arguments)
+    assert (model.invoke_batch([x])[0] == want).all()

@@ -11,6 +11,7 @@ What is bound equals what is evaluated: `tests/ops/harness.py` compares both on 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -21,7 +22,10 @@ from refmicro.ops._spec import Step
 from refmicro.program import PreparedNode
 
 BOUND_BYTES = 64 << 20
-"""A subgraph whose tensors need more for all rows is not bound."""
+"""A subgraph whose tensors need more at one time is not bound."""
+
+_SLACK = 4
+"""Memory is given to tensors that need at least one part in so many of it."""
 
 BIND_AFTER = (2, 16, 64, 256, 1024)
 """Invocations after which a subgraph is bound: each time operators know better whether what takes
@@ -36,13 +40,12 @@ class BoundGraphs:
         self._graphs = graphs
         self._runs: Counter[tuple[int, int]] = Counter()
         self._bound: dict[tuple[int, int], BoundGraph] = {}
-        self._sizes = tuple(sum(item.nbytes for item in graph.tensors) for graph in graphs)
         self._bindable = tuple(map(_is_bindable, graphs))
 
     def count(self, index: int, rows: int) -> None:
         """Subgraph `index` has run on so many rows; bind it where it is time to."""
         self._runs[index, rows] = runs = self._runs[index, rows] + 1
-        if not self._bindable[index] or rows * self._sizes[index] > BOUND_BYTES:
+        if not self._bindable[index] or rows * self._graphs[index].peak_bytes > BOUND_BYTES:
             return
         if runs in BIND_AFTER or (runs > BIND_AFTER[0] and (index, rows) not in self._bound):
             others = [key for key in self._bound if key[0] == index and key[1] != rows]
@@ -77,26 +80,58 @@ class BoundGraph:
     Attributes:
         rows: of every array.
         runs: how often the subgraph had run when it was bound.
-        memory: arrays by tensor, but for variable tensors; constants have one row.
+        memory: arrays by tensor, but for variable tensors; constants have one row. Tensors share
+            memory where the one is no longer read when the other is written.
     """
 
     def __init__(self, graph: GraphPlan, index: int, rows: int, runs: int) -> None:
         self.rows = rows
         self.runs = runs
-        self.memory = dict(graph.constants)
+        constants = graph.constants.keys() - graph.variables
+        self.memory = {tensor: graph.constants[tensor] for tensor in constants}
         self._graph = graph
         self._index = index
         self._contexts: list[_StepContext] = []
+        self._owned: dict[int, np.ndarray] = {}
+        self._users: Counter[int] = Counter()
+        self._free: list[np.ndarray] = []
+        self._steps: list[Step] = []
         for tensor in graph.inputs:
             self.allocate(tensor)
-        self._steps = [step for node in graph.nodes for step in self._bind(node)]
+        for node, dead in zip(graph.nodes, graph.dead_after, strict=True):
+            self._steps += self._bind(node)
+            for tensor in dead:
+                self._release(tensor)
 
     def allocate(self, tensor: int) -> np.ndarray:
         """The tensor's memory, new if it has none yet."""
         if tensor not in self.memory:
             item = self._graph.tensors[tensor]
-            self.memory[tensor] = np.zeros((self.rows, *item.shape), item.dtype.numpy)
+            shape, dtype = (self.rows, *item.shape), item.dtype.numpy
+            nbytes = dtype.itemsize * math.prod(shape)
+            fitting = [part for part in self._free if nbytes <= part.size <= _SLACK * nbytes]
+            raw = min(fitting, key=len) if fitting else np.zeros(nbytes, np.uint8)
+            self._free = [part for part in self._free if part is not raw]
+            self._own(tensor, raw)
+            self.memory[tensor] = raw[:nbytes].view(dtype).reshape(shape)
         return self.memory[tensor]
+
+    def place(self, tensor: int, memory: np.ndarray, source: int) -> None:
+        """Let a tensor be a view of another one's memory."""
+        self.memory[tensor] = memory
+        if source in self._owned:
+            self._own(tensor, self._owned[source])
+
+    def _own(self, tensor: int, raw: np.ndarray) -> None:
+        self._owned[tensor] = raw
+        self._users[id(raw)] += 1
+
+    def _release(self, tensor: int) -> None:
+        raw = self._owned.get(tensor)
+        if raw is not None:
+            self._users[id(raw)] -= 1
+            if self._users[id(raw)] == 0:
+                self._free.append(raw)
 
     def _bind(self, node: PreparedNode) -> list[Step]:
         operator = node.operator
@@ -156,9 +191,10 @@ class _Binding:
     def output(self, index: int) -> np.ndarray:
         return self._graph.allocate(self._operator.outputs[index])
 
-    def place(self, index: int, memory: np.ndarray) -> None:
+    def place(self, index: int, source: int, memory: np.ndarray) -> None:
         assert memory.flags.c_contiguous
-        self._graph.memory[self._operator.outputs[index]] = memory
+        target = self._operator.outputs[index]
+        self._graph.place(target, memory, self._operator.inputs[source])
 
 
 class _StepContext(Context):

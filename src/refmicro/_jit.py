@@ -78,13 +78,24 @@ def _use_wide_vectors(numba: Any) -> None:
 
 
 @functools.cache
-def has_byte_products() -> bool:
-    """Whether kernels may use the instructions of `_vector_code`: the processor has AVX-512 with
-    VNNI, numba generates code for it, and neither Python nor bounds checks are asked for."""
+def has_vectors(*more: str) -> bool:
+    """Whether kernels may use the instructions of `_vector_code`: the processor has AVX-512 for
+    bytes too and what else is named, numba generates code for it, and neither Python nor bounds
+    checks are asked for."""
     if mode() != "on":
         return False
     features = (_numba().config.CPU_FEATURES or "").split(",")
-    return all(f"+{name}" in features for name in ("avx512bw", "avx512vl", "avx512vnni"))
+    return all(f"+{name}" in features for name in ("avx512bw", "avx512vl", *more))
+
+
+def has_byte_products() -> bool:
+    """Whether there is VNNI."""
+    return has_vectors("avx512vnni")
+
+
+def has_byte_tables() -> bool:
+    """Whether there is VBMI: look-ups in tables of 256 bytes."""
+    return has_vectors("avx512vbmi")
 
 
 class Intrinsic:

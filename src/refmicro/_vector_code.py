@@ -108,6 +108,22 @@ class Emitter:
         name = "llvm.x86.avx512.vpdpbusd.512"
         return self.call(name, self.columns, sums, unsigned, signed)
 
+    def looked_up(self, indices: Any, table: Any) -> Any:
+        """Bytes of a table of 256 at the address `table`, by 64 unsigned bytes."""
+        kind = indices.type
+        quarters = [self.load(kind, table, 64 * i) for i in range(4)]
+        name = "llvm.x86.avx512.vpermi2var.qi.512"
+        low = self.call(name, kind, quarters[0], indices, quarters[1])
+        high = self.call(name, kind, quarters[2], indices, quarters[3])
+        is_high = self.builder.icmp_signed("<", indices, self.splat(kind, 0))
+        return self.builder.select(is_high, high, low)
+
+    def rounded(self, values: Any) -> Any:
+        """16 float32 as int32, halves to even; -2^31 where that does not fit."""
+        name = "llvm.x86.avx512.mask.cvtps2dq.512"
+        mask, way = self.ir.Constant(self.ir.IntType(16), -1), self.ir.Constant(self.i32, 4)
+        return self.call(name, self.columns, values, self.splat(self.columns, 0), mask, way)
+
     def variable(self, value: Any) -> Any:
         """A stack slot, which the optimizer turns into a register."""
         with self.builder.goto_entry_block():

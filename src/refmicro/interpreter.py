@@ -104,7 +104,7 @@ class Interpreter:
         ]
         self._results: list[np.ndarray] | None = None
         self._state = State.reset(self.program, 1)
-        self._bound = BoundGraphs(self._graphs)
+        self._bound: list[BoundGraphs] = []
 
     @classmethod
     def from_file(
@@ -223,7 +223,7 @@ class Interpreter:
         def run(start: int) -> None:
             part = [array[start : start + chunk] for array in arrays]
             size = min(chunk, rows - start)
-            results = self._run(part, State.reset(self.program, size), trace, shared=threads > 1)
+            results = self._run(part, State.reset(self.program, size), trace)
             for output, result in zip(outputs, results, strict=True):
                 output[start : start + size] = result
 
@@ -309,16 +309,19 @@ class Interpreter:
         return arrays
 
     def _run(
-        self,
-        inputs: Sequence[np.ndarray],
-        state: State,
-        trace: Trace | None,
-        *,
-        shared: bool = False,
+        self, inputs: Sequence[np.ndarray], state: State, trace: Trace | None
     ) -> list[np.ndarray]:
-        """`shared`: other threads may run the same graphs, whose bound memory is one."""
-        bound = None if shared or trace is not None else self._bound
-        return Run(self._graphs, state, trace, bound).subgraph(0, inputs, None)
+        if trace is not None:
+            return Run(self._graphs, state, trace).subgraph(0, inputs, None)
+        # Bound memory serves one thread at a time.
+        try:
+            bound = self._bound.pop()
+        except IndexError:
+            bound = BoundGraphs(self._graphs)
+        try:
+            return Run(self._graphs, state, None, bound).subgraph(0, inputs, None)
+        finally:
+            self._bound.append(bound)
 
 
 def _details(tensor: Tensor, index: int) -> TensorDetails:

@@ -16,10 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from refmicro._jit import Kernel, jit
+from refmicro._jit import Kernel, has_byte_tables, jit
 from refmicro.fixedpoint import quantize_multiplier
 from refmicro.ops._activation import RELU, RELU6, RELU_N1_TO_1
-from refmicro.ops._pair_formula import Formula, proven_constants
+from refmicro.ops._byte_table import kernel_for
+from refmicro.ops._pair_formula import Formula, proven_constants, proven_line_constants
+from refmicro.ops._pair_vectors import suits
 from refmicro.ops._requantize import require_zero_point
 from refmicro.ops._spec import BindContext, EvalContext, PrepareContext, Step
 from refmicro.types import INTEGER_LIMITS, DType, Tensor
@@ -200,12 +202,6 @@ def _loops(shapes: Shapes, a_rows: int, b_rows: int) -> np.ndarray | None:
 
 
 @jit
-def _lookup(x, table, out):
-    for i in range(x.size):
-        out[i] = table[x[i]]
-
-
-@jit
 def _lookup_pairs(a, b, table, loops, out):
     # Unsigned indices spare the compiled code the test for negative ones.
     index = np.uint64
@@ -284,7 +280,8 @@ class Lookup:
         """Results of shape (B, *shape)."""
         out = np.empty((x.shape[0], *self.shape), self.table.dtype)
         flat = np.ascontiguousarray(x).reshape(-1)
-        _lookup(_bits(flat), _bits(self.table), _bits(out.reshape(-1)))
+        table = _bits(self.table)
+        kernel_for(table)(_bits(flat), table, _bits(out.reshape(-1)))
         return out
 
     def bind(self, ctx: BindContext) -> list[Step] | None:
@@ -292,8 +289,8 @@ class Lookup:
         x, out = ctx.input(0), ctx.output(0)
         if x.size != out.size:
             return None
-        arrays = (x.reshape(-1), self.table, out.reshape(-1))
-        return [(_lookup.ready, tuple(map(_bits, arrays)))]
+        arrays = map(_bits, (x.reshape(-1), self.table, out.reshape(-1)))
+        return [(kernel_for(_bits(self.table)).ready, tuple(arrays))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -361,6 +358,23 @@ class Pairwise:
             return None
         return proven_constants(self.formula, self.table.view(np.int8))
 
+    @cached_property
+    def line_constants(self) -> np.ndarray | None:
+        """The same for the formula in vector instructions."""
+        if self.formula is None or self.result != np.int8:
+            return None
+        return proven_line_constants(self.formula, self.table.view(np.int8))
+
+    def _proven(
+        self, a: np.ndarray, b: np.ndarray, loops: np.ndarray, count: int
+    ) -> tuple[Kernel, np.ndarray] | None:
+        """The kernel of a formula that is worth its proof by now, and its constants."""
+        if self.done[0] < _WORTH_A_PROOF:
+            return None
+        if suits(a.size, b.size, loops, count) and self.line_constants is not None:
+            return self.formula.lines, self.line_constants
+        return None if self.constants is None else (self.formula.kernel, self.constants)
+
     def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Results of shape (B, *output)."""
         shapes = self.shapes
@@ -375,11 +389,24 @@ class Pairwise:
             a, b = shapes.flat(a, b)
             loops = np.array([[1, 1, out.size], [0, 0, 1], [0, 0, 1]])
         a, b = a.reshape(-1), b.reshape(-1)
-        if self.done[0] >= _WORTH_A_PROOF and self.constants is not None:
-            self.formula.kernel(a, b, loops, self.constants, flat)
+        if min(a.size, b.size) == 1 and has_byte_tables():
+            self._with_one_value(a, b, flat)
+            return out
+        proven = self._proven(a, b, loops, flat.size)
+        if proven is not None:
+            proven[0](a, b, loops, proven[1], flat)
         else:
             _lookup_pairs(_bits(a), _bits(b), self.table, loops, _bits(flat))
         return out
+
+    def _with_one_value(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+        """Where one input is a single value, what is left is a table of the other one's values."""
+        table, (left, right) = self.table.reshape(256, 256), map(_bits, (a, b))
+        if b.size == 1:
+            row, x = np.ascontiguousarray(table[:, right[0]]), left
+        else:
+            row, x = table[left[0]], right
+        kernel_for(row)(x, row, _bits(out))
 
     def bind(self, ctx: BindContext) -> list[Step]:
         """One call; by now a table or a formula may be worth it."""
@@ -392,8 +419,9 @@ class Pairwise:
         if loops is None or max(a.shape[0], b.shape[0]) < ctx.rows:
             return self._bind_kernel(a, b, out)
         a, b = a.reshape(-1), b.reshape(-1)
-        if self.done[0] >= _WORTH_A_PROOF and self.constants is not None:
-            return [(self.formula.kernel.ready, (a, b, loops, self.constants, flat))]
+        proven = self._proven(a, b, loops, flat.size)
+        if proven is not None:
+            return [(proven[0].ready, (a, b, loops, proven[1], flat))]
         return [(_lookup_pairs.ready, (_bits(a), _bits(b), self.table, loops, _bits(flat)))]
 
     def _bind_kernel(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> list[Step]:

@@ -115,25 +115,28 @@ def evaluate_same(ctx: EvalContext, shape: tuple[int, ...]) -> None:
 
 def bind_same(ctx: BindContext, shape: tuple[int, ...]) -> list[Step]:
     """The same memory."""
-    return bind_view(ctx, 0, ctx.input(0), shape)
+    return bind_view(ctx, 0, 0, ctx.input(0), shape)
 
 
-def bind_view(ctx: BindContext, index: int, view: np.ndarray, shape: tuple[int, ...]) -> list[Step]:
-    """Output `index`, of shape (B, *shape), is a view of an input, or copied from it."""
+def bind_view(
+    ctx: BindContext, index: int, source: int, view: np.ndarray, shape: tuple[int, ...]
+) -> list[Step]:
+    """Output `index`, of shape (B, *shape), is a view of input `source`, or copied from it."""
     if view.flags.c_contiguous and view.shape[0] in (1, ctx.rows):
-        ctx.place(index, view.reshape(view.shape[0], *shape))
+        ctx.place(index, source, view.reshape(view.shape[0], *shape))
         return []
     return [(np.copyto, (ctx.output(index).reshape(ctx.rows, *view.shape[1:]), view))]
 
 
-def bind_cut(ctx: BindContext, x: np.ndarray, parts: Parts) -> list[Step]:
-    """`cut`, bound."""
+def bind_cut(ctx: BindContext, source: int, parts: Parts) -> list[Step]:
+    """`cut` of input `source`, bound."""
+    x = ctx.input(source)
     rows = x.reshape(x.shape[0], parts.outer, -1, parts.inner)
     places = zip(parts.bounds, parts.shapes, strict=True)
     return [
         step
         for index, ((start, end), shape) in enumerate(places)
-        for step in bind_view(ctx, index, rows[:, :, start:end], shape)
+        for step in bind_view(ctx, index, source, rows[:, :, start:end], shape)
     ]
 
 

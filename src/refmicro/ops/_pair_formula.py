@@ -20,12 +20,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refmicro._jit import Kernel, jit
+from refmicro._jit import Kernel, has_vectors, jit
+from refmicro.ops._pair_vectors import product_lines, sum_lines
 
 BASE = -128
 """The lowest int8: results are counted from it."""
 
 _NUDGES = (0, 1, -1, 2, -2)
+_LINE_TIES = (*_NUDGES, 4, -4, 8, -8)
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,25 @@ class Formula:
                 yield self._typed(np.float32, factors, max(self.half, 2.0**-16), tie * 2.0**-16)
         yield self._typed(np.float64, (1.0, 1.0), self.half, 0.0)
 
+    def line_constants(self) -> Iterator[np.ndarray]:
+        """What to try as constants of `lines`."""
+        last = np.finfo(np.float32).eps / 2
+        for nudge in _NUDGES:
+            for tie in _LINE_TIES:
+                p, q = (factor * (1 + nudge * last) for factor in self.factors)
+                center = self.output_offset + tie * 2.0**-17
+                if self.kernel is product:
+                    values = (*self.offsets, center, self.low, self.high, p, self.half)
+                else:
+                    center += self.offsets[0] * p + self.offsets[1] * q
+                    values = (p, q, center, self.low, self.high, 0.0, 0.0)
+                yield np.array(values, np.float32)
+
+    @property
+    def lines(self) -> Kernel:
+        """The kernel's counterpart in vector instructions."""
+        return product_lines if self.kernel is product else sum_lines
+
     def _typed(
         self, dtype: type, nudges: tuple[float, float], half: float, tie: float
     ) -> np.ndarray:
@@ -78,12 +99,21 @@ def proven_constants(formula: Formula, table: np.ndarray) -> np.ndarray | None:
         formula: what to prove.
         table: int8 results of shape (65536,), indexed by the bits of a and b.
     """
+    return _proven(formula.kernel, formula.constants(), table)
+
+
+def proven_line_constants(formula: Formula, table: np.ndarray) -> np.ndarray | None:
+    """The same for `formula.lines`; None also where the processor lacks the instructions."""
+    return _proven(formula.lines, formula.line_constants(), table) if has_vectors() else None
+
+
+def _proven(kernel: Kernel, tried: Iterator[np.ndarray], table: np.ndarray) -> np.ndarray | None:
     values = np.arange(256, dtype=np.uint8).view(np.int8)
     a, b = np.repeat(values, 256), np.tile(values, 256)
     loops = np.array([[1, 1, table.size], [0, 0, 1], [0, 0, 1]])
     out = np.empty(table.size, np.int8)
-    for constants in formula.constants():
-        formula.kernel(a, b, loops, constants, out)
+    for constants in tried:
+        kernel(a, b, loops, constants, out)
         if np.array_equal(out, table):
             return constants
     return None

@@ -263,8 +263,8 @@ class BindContext(Protocol):
     def output(self, index: int) -> np.ndarray:
         """Memory of output `index`."""
 
-    def place(self, index: int, memory: np.ndarray) -> None:
-        """Let output `index` be a contiguous view of an input's memory."""
+    def place(self, index: int, source: int, memory: np.ndarray) -> None:
+        """Let output `index` be a contiguous view of the memory of input `source`."""
 
 
 def _bind_data(ctx: BindContext, data: Any) -> list[Step] | None:

@@ -109,7 +109,7 @@ def bind(ctx: BindContext, data: Slice) -> list[Step] | None:
     """The slice itself where it is known and lies in one piece."""
     if data.index is None:
         return None
-    return bind_view(ctx, 0, ctx.input(0)[(slice(None), *data.index)], data.output_shape)
+    return bind_view(ctx, 0, 0, ctx.input(0)[(slice(None), *data.index)], data.output_shape)
 
 
 OP = OpSpec("SLICE", prepare, evaluate, bind=bind)

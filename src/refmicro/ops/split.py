@@ -39,7 +39,7 @@ def evaluate(ctx: EvalContext, parts: Parts) -> None:
 
 def bind(ctx: BindContext, parts: Parts) -> list[Step]:
     """Every piece where it lies, or copied."""
-    return bind_cut(ctx, ctx.input(1), parts)
+    return bind_cut(ctx, 1, parts)
 
 
 OP = OpSpec("SPLIT", prepare, evaluate, params="TfLiteSplitParams", bind=bind)

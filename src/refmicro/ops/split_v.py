@@ -38,7 +38,7 @@ def evaluate(ctx: EvalContext, parts: Parts) -> None:
 
 def bind(ctx: BindContext, parts: Parts) -> list[Step]:
     """Every piece where it lies, or copied."""
-    return bind_cut(ctx, ctx.input(0), parts)
+    return bind_cut(ctx, 0, parts)
 
 
 OP = OpSpec("SPLIT_V", prepare, evaluate, params="TfLiteSplitVParams", bind=bind)

@@ -117,7 +117,7 @@ def evaluate(ctx: EvalContext, data: Slices) -> None:
 def bind(ctx: BindContext, data: Slices) -> list[Step]:
     """The slice itself where it lies in one piece."""
     view = ctx.input(0)[data.index]
-    return bind_view(ctx, 0, view, data.shape)
+    return bind_view(ctx, 0, 0, view, data.shape)
 
 
 OP = OpSpec(

@@ -59,7 +59,7 @@ def evaluate(ctx: EvalContext, axes: tuple[int, ...]) -> None:
 def bind(ctx: BindContext, axes: tuple[int, ...]) -> list[Step]:
     """One copy, none where the order of values stays."""
     view = ctx.input(0).transpose(axes)
-    return bind_view(ctx, 0, view, view.shape[1:])
+    return bind_view(ctx, 0, 0, view, view.shape[1:])
 
 
 OP = OpSpec("TRANSPOSE", prepare, evaluate, bind=bind)

@@ -34,7 +34,7 @@ def evaluate(ctx: EvalContext, parts: Parts) -> None:
 
 def bind(ctx: BindContext, parts: Parts) -> list[Step]:
     """Every piece where it lies, or copied."""
-    return bind_cut(ctx, ctx.input(0), parts)
+    return bind_cut(ctx, 0, parts)
 
 
 OP = OpSpec("UNPACK", prepare, evaluate, params="TfLiteUnpackParams", bind=bind)
