@@ -142,7 +142,7 @@ def test_an_error_leaves_what_was_bound():
     x = np.zeros((1, 1, 1), np.int8)
     for _ in range(BIND_AFTER[0]):
         want = model.invoke_batch([x])[0]
-    ((function, arguments), *rest) = bound_of(model)._steps
+    function, arguments = bound_of(model)._steps[0]
     bound_of(model)._steps[0] = (int, ("no number",))
     with pytest.raises(ValueError, match="no number"):
         model.invoke_batch([x])
