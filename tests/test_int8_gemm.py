@@ -124,4 +124,4 @@ def test_blocks_of_columns_are_nearly_even(vectors):
 def test_without_compiled_kernels_there_is_no_vnni(monkeypatch):
     for mode in ("off", "boundscheck"):
         monkeypatch.setattr(_jit, "mode", lambda mode=mode: mode)
-        assert not _jit.has_byte_products.__wrapped__()
+        assert not _jit.has_vectors.__wrapped__("avx512vnni")
