@@ -24,7 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(parts.split())
     for parts in (
         "errors types",
-        "_files _jit _vector_code _gemm _int8_gemm fixedpoint report",
+        "_collector _files _jit _vector_code _gemm _int8_gemm fixedpoint report",
         "model ops mema",
         "program",
         "_run _bound interpreter memory trip_count vectors"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from refmicro import __version__
+from refmicro._collector import paused
 from refmicro.errors import UsageError
 from refmicro.memory.arena import Arena, model_arena
 from refmicro.model.graph import Model
@@ -90,8 +91,9 @@ def estimate(
         model = read_model(model)
     if resource_variables is not None and not 0 <= resource_variables <= 1 << 16:
         raise UsageError(f"resource variables must be 0 to 65536: {resource_variables}")
-    program = prepare_model(model, build, resource_variables=resource_variables)
-    return Report(_document(path, model, program, model_arena(program)))
+    with paused():
+        program = prepare_model(model, build, resource_variables=resource_variables)
+        return Report(_document(path, model, program, model_arena(program)))
 
 
 def build_of(abi: str, kernels: str, recording: bool) -> TflmBuild:

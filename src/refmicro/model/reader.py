@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from refmicro._collector import paused
 from refmicro.errors import InvalidModelError, UnsupportedError, UsageError
 from refmicro.model import _schema
 from refmicro.model._flatbuffer import DamagedError, File, Table
@@ -66,6 +67,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     return parse_model(data)
 
 
+@paused()
 def parse_model(data: bytes) -> Model:
     """The model in `data`.
 
