@@ -51,3 +51,11 @@ def test_ends_of_integer_types(source, target):
     limits = np.iinfo(source.numpy)
     values = np.array([limits.min, limits.min + 1, 0, 1, 200, limits.max - 1, limits.max])
     compare(cast(source, target, 7), [values.astype(source.numpy)[None]], expect="run")
+
+
+@pytest.mark.parametrize("field", ["in_data_type", "out_data_type"])
+@pytest.mark.parametrize("value", [-3, 23, 127])
+def test_options_that_name_no_type_are_refused(field, value):
+    options = {"in_data_type": 9, "out_data_type": 0, field: value}
+    model = single_model("CAST", DType.INT8, (4,), output=DType.FLOAT32, options=options)
+    compare(model, expect="refuse")

@@ -1,5 +1,7 @@
 """CIRCULAR_BUFFER against the real TFLM."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from flatbuffers import flexbuffers
@@ -89,6 +91,16 @@ def test_ambiguous_period_is_refused():
 )
 def test_refused(refused):
     compare(refused, expect="refuse")
+
+
+@pytest.mark.parametrize("side", ["inputs", "outputs"])
+def test_one_input_and_one_output(side):
+    one = model(4, 1, 2, 1)
+    graph = one.subgraphs[0]
+    op = graph.operators[0]
+    op = dataclasses.replace(op, **{side: getattr(op, side) * 2})
+    graph = dataclasses.replace(graph, operators=(op,))
+    compare(dataclasses.replace(one, subgraphs=(graph,)), expect="refuse")
 
 
 @pytest.mark.parametrize(

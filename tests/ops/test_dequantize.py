@@ -44,3 +44,16 @@ def test_extreme_scales(scale):
 def test_other_types_are_refused(source, target):
     model = single_model("DEQUANTIZE", source, (3,), scales=(0.1, 0.1), output=target)
     compare(model, rows=1, expect="refuse")
+
+
+@pytest.mark.parametrize("point", [-(2**31), 2**31 - 1])
+def test_differences_that_pass_int32_wrap(point):
+    model = single_model(
+        "DEQUANTIZE",
+        DType.INT8,
+        (256,),
+        scales=(1e30, 0),
+        points=(point, 0),
+        output=DType.FLOAT32,
+    )
+    compare(model, every_value(DType.INT8.numpy), expect="run")

@@ -90,3 +90,10 @@ def test_damage_is_a_value_error(options, data):
             found.int_at(0)
     except ValueError:
         pass
+
+
+def test_keys_must_be_sorted():
+    """TFLM looks them up by halves."""
+    data = packed({"abc": 1, "xyz": 2})
+    with pytest.raises(ValueError, match="sorted"):
+        read_map(data.replace(b"abc", b"zzz"))

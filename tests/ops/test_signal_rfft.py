@@ -101,3 +101,9 @@ def test_refused(refused):
 def test_malformed(broken):
     with pytest.raises(InvalidModelError, match="SignalRfft"):
         prepare_model(broken, TflmBuild())
+
+
+def test_frames_of_nothing():
+    """TFLM takes the shape [0] as no shape, transforms nothing, and leaves the output as it was."""
+    with pytest.raises(InvalidModelError, match="samples"):
+        prepare_model(model((0,), 8, output=(10,)), TflmBuild())

@@ -108,6 +108,9 @@ def read_map(data: bytes) -> FlexMap:
         keys = _keys(data, start, width)
         if len(keys) != size:
             raise ValueError(f"{len(keys)} keys for {size} options")
+        if list(keys) != sorted(keys):
+            # TFLM looks a key up by halves.
+            raise ValueError("keys that are not sorted")
     return FlexMap(data, start, width, size, keys)
 
 

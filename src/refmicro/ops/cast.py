@@ -21,6 +21,7 @@ from refmicro.ops._elementwise import (
     require_counts,
     require_same_elements,
 )
+from refmicro.ops._product import require_type_option
 from refmicro.ops._spec import OpSpec, PrepareContext
 from refmicro.types import DType
 
@@ -29,6 +30,8 @@ _TYPES = (DType.BOOL, DType.INT8, DType.INT16, DType.INT32, DType.UINT32, DType.
 
 def prepare(ctx: PrepareContext) -> Map:
     """Check types and shapes."""
+    require_type_option(ctx, "in_data_type")
+    require_type_option(ctx, "out_data_type")
     require_counts(ctx, 1)
     x, output = ctx.input(0), ctx.output(0)
     ctx.require_type("input", x, *_TYPES)

@@ -41,6 +41,8 @@ class CircularBuffer:
 
 def prepare(ctx: PrepareContext) -> CircularBuffer:
     """Check shapes and types, find the period."""
+    ctx.require(len(ctx.node.inputs) == 1, "must have 1 input", len(ctx.node.inputs))
+    ctx.require(len(ctx.node.outputs) == 1, "must have 1 output", len(ctx.node.outputs))
     x, output = ctx.input(0), ctx.output(0)
     for what, tensor in (("input", x), ("output", output)):
         ctx.require_shape(

@@ -34,7 +34,9 @@ def prepare(ctx: PrepareContext) -> Lookup:
 
 def _dequantize(x: Tensor, values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
-        return (x.scale * (values.astype(np.int64) - x.zero_point)).astype(np.float32)
+        # A difference that passes int32 wraps, as TFLM's builds do.
+        difference = (values.astype(np.int64) - x.zero_point).astype(np.int32)
+        return (x.scale * difference).astype(np.float32)
 
 
 OP = OpSpec("DEQUANTIZE", prepare, evaluate_single, OpData(lp64=32, ilp32=32))

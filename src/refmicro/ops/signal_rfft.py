@@ -55,6 +55,7 @@ def prepare(ctx: PrepareContext) -> Rfft:
     ctx.require_type("input", x, dtype)
     ctx.require_shape(len(x.shape) >= 1, "input must have at least 1 dimension", 0)
     samples = x.shape[-1]
+    ctx.require_shape(samples > 0, "input frames must have samples", list(x.shape))
     ctx.require(samples <= length, f"input frames must have at most {length} samples", samples)
     ctx.require_shape(
         _kiss_fft.is_supported(length),
