@@ -152,13 +152,15 @@ def test_tflm_sizes_the_same_types(dtype: DType) -> None:
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("change", [{"custom_options": b"abc"}, {"intermediates": (2,)}])
+@pytest.mark.parametrize(
+    "change", [{"custom_options": b"abc"}, {"intermediates": (2,)}, {"intermediates": (-1,)}]
+)
 def test_tflm_refuses_the_same_operators(change: dict) -> None:
     from refmicro.bridge import oracle_run
 
     value = model(dataclasses.replace(reshape(0, 1), **change), outputs=(1,))
     assert oracle_run(write_model(value), [[bytes(4)]]).refused is not None
-    refused(value, UnsupportedError)
+    refused(value, (InvalidModelError, UnsupportedError))
 
 
 def test_dynamic_shapes() -> None:
@@ -173,6 +175,38 @@ def test_intermediates_hold_nothing() -> None:
     refused(model(op, outputs=(1,)), UnsupportedError, "intermediate 0", "[1, 4]")
     empty = dataclasses.replace(ROW, shape=(0,))
     prepare_model(model(op, tensors=(ROW, ROW, empty), outputs=(1,)), WHEEL)
+
+
+def test_intermediates_must_be_there() -> None:
+    op = dataclasses.replace(reshape(0, 1), intermediates=(-1,))
+    refused(model(op, outputs=(1,)), InvalidModelError, "intermediate 0", "none")
+
+
+@pytest.mark.parametrize("data", [b"\0\1\2\0", b"\xff\0\0\0"])
+def test_bools_are_0_or_1(data: bytes) -> None:
+    for value, good in ((data, False), (b"\0\1\1\0", True)):
+        constant = Tensor("mask", DType.BOOL, (1, 4), data=value)
+        result = Tensor("not", DType.BOOL, (1, 4))
+        op = Operator(OperatorCode("LOGICAL_NOT"), (0,), (1,))
+        whole = model(op, tensors=(constant, result), inputs=(), outputs=(1,))
+        if good:
+            prepare_model(whole, WHEEL)
+        else:
+            refused(whole, InvalidModelError, "tensor 0", "bool", "0 and 1")
+
+
+def test_an_output_that_is_read_on() -> None:
+    options = {"padding": 0, "stride_w": 1, "stride_h": 1, "filter_width": 3, "filter_height": 3}
+    image = dataclasses.replace(ROW, shape=(1, 4, 4, 1))
+    for name, runs in (("ABS", True), ("MAX_POOL_2D", False)):
+        op = Operator(OperatorCode(name), (0,), (0,), options if not runs else {})
+        whole = model(op, tensors=(image,), outputs=(0,))
+        if runs:
+            prepare_model(whole, WHEEL)
+        else:
+            refused(
+                whole, InvalidModelError, "MAX_POOL_2D", "an output must be no input", "tensor 0"
+            )
 
 
 def test_builtin_operator_with_custom_options() -> None:

@@ -15,9 +15,9 @@ from typing import Any
 
 from refmicro.errors import InvalidModelError, UnsupportedError
 from refmicro.model.graph import Model, Operator, Subgraph, shown
-from refmicro.ops import _cmsis_nn, _constant_variables, registry
+from refmicro.ops import _cmsis_nn, _constant_variables, _own_output, registry
 from refmicro.ops._spec import Node, OpSpec, PrepareContext, Refused
-from refmicro.types import Tensor, TflmBuild
+from refmicro.types import DType, Tensor, TflmBuild
 
 DEFAULT_RESOURCE_VARIABLES = 16
 """How many resource variables TFLM's own tools allow for where a model uses them."""
@@ -262,6 +262,12 @@ def _check_values(model: Model) -> None:
                     f"of: {tensor.dtype}",
                     hint="`refmicro lint` says what to write instead",
                 )
+            if tensor.dtype is DType.BOOL and bytes(tensor.data or b"").strip(b"\0\1"):
+                raise InvalidModelError(
+                    f"subgraph {number}, tensor {index}: a bool constant must hold 0 and 1 alone: "
+                    "found other bytes",
+                    hint=_DAMAGED,
+                )
             for scale in tensor.quantization.scale:
                 if not 0 <= scale < math.inf:
                     raise InvalidModelError(
@@ -414,6 +420,7 @@ def _prepare_node(
     context = PrepareContext(node, build, state)
     try:
         _check_node(node, op)
+        _own_output.check(node)
         data = spec.prepare(context)
         requests = _cmsis_nn.requests(context) if build.kernels == "cmsis-nn" else context
         seen = _constant_variables.at_run_time(node, lambda tensor: _is_written(graph, tensor))
@@ -460,7 +467,9 @@ def _check_node(node: Node, op: Operator) -> None:
                 str(list(tensor.shape)),
             )
     for slot, tensor in enumerate(node.intermediates):
-        if tensor is not None and tensor.elements:
+        if tensor is None:
+            raise Refused(f"intermediate {slot} must be a tensor", "none", malformed=True)
+        if tensor.elements:
             raise Refused(
                 f"intermediate {slot} must have no elements", f"shape {list(tensor.shape)}"
             )

@@ -70,3 +70,18 @@ def test_legacy_scalar():
     """TFLM writes a new shape into the model here."""
     with pytest.raises(InvalidModelError, match="legacy"):
         prepare_model(model((1,), (0,)), TflmBuild())
+
+
+@pytest.mark.parametrize(("rank", "expect"), [(8, "run"), (9, "refuse")])
+def test_rank_of_the_option(rank, expect):
+    options = {"new_shape": (1,) * rank}
+    one = model_of("RESHAPE", [tensor(DType.INT8, (1,))], [tensor(DType.INT8, (1, 1))], options)
+    compare(one, expect=expect)
+
+
+def test_an_int4_constant():
+    """TFLM copies a byte for each value, which is more than the constant has."""
+    x = tensor(DType.INT4, (2, 3), data=np.arange(6).reshape(2, 3))
+    one = model_of("RESHAPE", [x], [tensor(DType.INT4, (6,))], {"new_shape": (6,)})
+    with pytest.raises(InvalidModelError, match="int4"):
+        prepare_model(one, TflmBuild())
