@@ -72,7 +72,7 @@ def _use_wide_vectors(numba: Any) -> None:
     import llvmlite.binding
 
     features = llvmlite.binding.get_host_cpu_features()
-    if features.get("avx512f") and not numba.config.CPU_FEATURES:
+    if features.get("avx512f") and numba.config.CPU_FEATURES is None:
         numba.config.CPU_NAME = numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name()
         numba.config.CPU_FEATURES = f"{features.flatten()},-prefer-256-bit"
 
