@@ -170,7 +170,7 @@ class Requantizer:
         if out is None:
             out = np.empty(accumulators.shape, self.dtype)
         if bias is None:
-            bias = np.zeros(accumulators.shape[1], np.int64)
+            bias = self._no_bias
         rows = accumulators.shape[0] if total_rows is None else total_rows
         if self._proven_by_bits or (rows > self.high - self.low and self._proven):
             self._in_doubles(accumulators, bias, out)
@@ -262,6 +262,11 @@ class Requantizer:
         terms = kernel, [(*values, *scalars) for values in rows]
         self._kept[0] = bias, terms
         return terms
+
+    @cached_property
+    def _no_bias(self) -> np.ndarray:
+        """Zeros, always the same array, so that `_terms` knows them again."""
+        return np.zeros(len(self.multipliers), np.int64)
 
     @cached_property
     def _kept(self) -> list[tuple]:
