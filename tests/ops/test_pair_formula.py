@@ -151,3 +151,19 @@ def test_a_formula_that_misses_is_not_used():
     assert proven_constants(wrong, compute.table.view(np.int8)) is None
     assert proven_line_constants(wrong, compute.table.view(np.int8)) is None
     assert proven_constants(compute.formula, compute.table.view(np.int8)) is not None
+
+
+@pytest.mark.skipif(
+    not has_vectors(), reason="needs a processor with AVX-512 for bytes and REFMICRO_JIT=on"
+)
+@pytest.mark.parametrize("make", OPERATORS.values(), ids=OPERATORS)
+def test_large_prepared_inputs_stay_alive(make):
+    """Memory of this size goes back to the system when nothing refers to it any more."""
+    compute = make()
+    values = np.random.default_rng(0).integers(-128, 128, 1 << 20).astype(np.int8)
+    out = np.empty(16 << 20, np.int8)
+    loops = np.array([[1, 1 << 20, 16], [0, 1, 0], [0, 0, 1]])
+    compute.formula.lines(values, values[:16], loops, compute.line_constants, out)
+    table = compute.table.view(np.int8).reshape(256, 256)
+    want = table[values.view(np.uint8)[:, None], values[:16].view(np.uint8)]
+    assert np.array_equal(out.reshape(-1, 16), want)

@@ -200,6 +200,7 @@ def product_lines(a, b, loops, constants, out):
         else:
             _PRODUCT_FS(p, q, first, second, c, o, u, v, lines, count)
         o += lines * count
+    return left.size + right.size  # Used last: addresses alone do not keep arrays.
 
 
 @jit
@@ -234,6 +235,7 @@ def sum_lines(a, b, loops, constants, out):
         else:
             _SUM_SF(p, q, c, c + 4, c, o, u, v, lines, count)
         o += lines * count
+    return left.size + right.size  # Used last: addresses alone do not keep arrays.
 
 
 def suits(a_size: int, b_size: int, loops: np.ndarray, count: int) -> bool:
