@@ -24,7 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(parts.split())
     for parts in (
         "errors types",
-        "_collector _files _jit _vector_code _gemm _int8_gemm fixedpoint report",
+        "_collector _files _jit _vector_code _gemm _int8_gemm _int8_dots fixedpoint report",
         "model ops mema",
         "program",
         "_run _bound interpreter memory trip_count vectors"
@@ -40,6 +40,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 SIDEWAYS = {
     "_gemm": {"_jit"},
     "_int8_gemm": {"_jit", "_vector_code"},
+    "_int8_dots": {"_jit", "_vector_code", "_int8_gemm"},
     "_vector_code": {"_jit"},
     "fixedpoint": {"_jit"},
     "_bound": {"_run"},

@@ -41,6 +41,7 @@ def source_digest() -> str:
         "_jit.py",
         "_vector_code.py",
         "_int8_gemm.py",
+        "_int8_dots.py",
         "_gemm.py",
         "fixedpoint.py",
         "transform/_packing.py",

@@ -108,6 +108,14 @@ def test_fully_connected_layers(seed, rows, depth, width, w, batch):
     check(test_fully_connected.model(rng, rows, depth, width, w=w), batch)
 
 
+@needs_vnni
+@pytest.mark.parametrize("rows", [16, 17, 128])
+@pytest.mark.parametrize("depth", [16, 48])
+def test_rows_times_a_computed_row(rows, depth):
+    rng = np.random.default_rng(rows)
+    check(test_fully_connected.model(rng, rows, depth, 1, constant=False), 30)
+
+
 @pytest.mark.parametrize(
     "changes", [{"scales": (0.5, 4.0, 0.3)}, {"scales": (1e-6, 1e-6, 0.3)}, {"bias_range": 0}]
 )

@@ -24,7 +24,7 @@ from functools import cached_property
 
 import numpy as np
 
-from refmicro import _gemm, _int8_gemm
+from refmicro import _gemm, _int8_dots, _int8_gemm
 from refmicro._jit import jit
 from refmicro.ops._activation import float_range
 from refmicro.ops._product import (
@@ -83,6 +83,21 @@ class FullyConnected(Product):
     def packed(self) -> _int8_gemm.PackedWeights:
         """The filter for `_int8_gemm.product`; needs `has_bytes`."""
         return _int8_gemm.pack(self.weights, self.folded_bias, self.requantize.rescale)
+
+    @cached_property
+    def has_dots(self) -> bool:
+        """Whether many rows meet one computed row of bytes, and `_int8_dots` takes them."""
+        types = {self.input.dtype, self.filter.dtype, self.output.dtype}
+        if types != {DType.INT8} or self.filter.is_constant or self.has_computed_bias:
+            return False
+        shape_fits = self.channels == 1 and _int8_dots.is_supported(self.rows, self.depth)
+        return shape_fits and self.requantize.rescale.is_supported
+
+    def dots(self, x: np.ndarray, w: np.ndarray, out: np.ndarray) -> Step:
+        """The call that writes `out`, of shape (B, rows), from as many inputs and filters."""
+        offsets = -self.input_zero_point, self.filter_offset
+        bias, rescale = int(self.constant_bias[0]), self.requantize.rescale
+        return _int8_dots.step(x, w, offsets, bias, rescale, out)
 
 
 def prepare(ctx: PrepareContext) -> FullyConnected:
@@ -214,6 +229,8 @@ def evaluate(ctx: EvalContext, data: FullyConnected) -> None:
         out = _evaluate_float(ctx, data, rows.reshape(-1, data.rows, data.depth))
     elif data.filter.is_constant:
         out = _evaluate_constant(data, rows.reshape(-1, data.depth), computed_bias)
+    elif data.has_dots:
+        out = _evaluate_dots(data, rows, ctx.input(1))
     elif data.input.dtype is DType.INT8 and data.bound < 1 << 31:
         w = ctx.input(1).reshape(-1, data.filter.elements // data.depth, data.depth)
         left = rows.reshape(-1, data.rows, data.depth)
@@ -227,6 +244,16 @@ def evaluate(ctx: EvalContext, data: FullyConnected) -> None:
         sums = _gemm.matmul(left, weights, data.bound)
         out = data.finish(sums.reshape(-1, data.channels), data.constant_bias, computed_bias)
     ctx.set_output(0, out.reshape(-1, *data.output.shape))
+
+
+def _evaluate_dots(data: FullyConnected, rows: np.ndarray, w: np.ndarray) -> np.ndarray:
+    batch = max(rows.shape[0], w.shape[0])
+    x = np.broadcast_to(rows, (batch, rows.shape[1])).reshape(batch, data.rows, data.depth)
+    w = np.broadcast_to(w, (batch, *w.shape[1:])).reshape(batch, -1)[:, : data.depth]
+    out = np.empty((batch, data.rows), np.int8)
+    function, arguments = data.dots(np.ascontiguousarray(x), np.ascontiguousarray(w), out)
+    function(*arguments)
+    return out
 
 
 def _evaluate_constant(
@@ -274,7 +301,15 @@ def bind(ctx: BindContext, data: FullyConnected) -> list[Step] | None:
 def _bind_many(ctx: BindContext, data: FullyConnected) -> list[Step] | None:
     """Products of bytes, where there are any."""
     x, out = ctx.input(0), ctx.output(0).reshape(-1, data.channels)
-    if not data.has_bytes or x.shape[0] != ctx.rows or x.size != out.shape[0] * data.depth:
+    if x.shape[0] != ctx.rows or x.size != out.shape[0] * data.depth:
+        return None
+    if data.has_dots:
+        w = ctx.input(1).reshape(-1, data.filter.elements)
+        shape = ctx.rows, data.rows, data.depth
+        if w.shape != (ctx.rows, data.depth):
+            return None
+        return [data.dots(x.reshape(shape), w, out.reshape(shape[:2]))]
+    if not data.has_bytes:
         return None
     rows = x.reshape(-1, data.depth)
     if data.depth == data.packed.depth:
