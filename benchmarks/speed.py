@@ -53,11 +53,12 @@ column is empty it refuses the model, or its process dies.
 
 - **one**: `set_input`, `invoke()`, `get_output` of one vector.
 - **{rows}**: `invoke_batch` of {rows} vectors against {rows} times the above.
-- **threads**: what {threads} threads need in processor time over all, relative to one thread: 1.0
-  means that each of {threads} cores does its full share.
+- **{threads} threads**: a batch of {many}, the time that passes with one thread over that with
+  {threads}; and what {threads} need in processor time over all, relative to one: 1.0 means that each
+  of {threads} cores does its full share. Batches too small for threads run in one.
 
-| model | MACs | one: wheel | one: LiteRT | {rows}: wheel | {rows}: LiteRT | threads |
-|---|---|---|---|---|---|---|
+| model | MACs | one: wheel | one: LiteRT | {rows}: wheel | {rows}: LiteRT | {threads} threads: time | work |
+|---|---|---|---|---|---|---|---|
 """
 
 
@@ -83,11 +84,16 @@ def wheel_runner(data: bytes, outputs: int, *, reset: bool) -> Runner:
     return run
 
 
+MANY = 8
+"""Batches that are joined to see what threads do."""
+
 TAIL = """
-What falls short: 20 times the wheel in batches was aimed at for convolution networks and unrolled
-Mambas; they reach 13 to 19. One vector of a small graph takes Python's time for each
-operator, some microseconds; only from about a million multiply-accumulates on does arithmetic
-decide, and a WHILE of short steps never gets there. int16 sums and products run in 64-bit integers.
+Where the processor has AVX-512 for bytes (VNNI, VBMI), products, pairs and look-ups run in its
+instructions (`docs/decisions/0010-int8-products-with-vnni.md`, `0009`); elsewhere through BLAS and
+loops that numba compiles, which give the same bytes in more time. One vector of a small graph
+takes Python's time for each operator, about a microsecond; operators that are not bound
+(`docs/decisions/0011-bound-subgraphs.md`) take ten. Models that never reach a million
+multiply-accumulates may therefore be slower here than in TFLM.
 """
 
 TRY_LITERT = """
@@ -154,15 +160,21 @@ def least(runners: list[Runner | None], inputs: list[np.ndarray], runs: int) -> 
     return times
 
 
-def share_of_threads(mine: Interpreter, inputs: list[np.ndarray], threads: int, runs: int) -> float:
-    """Processor time with so many threads over that with one."""
-    times = {1: float("inf"), threads: float("inf")}
+def gain_of_threads(
+    mine: Interpreter, inputs: list[np.ndarray], threads: int, runs: int
+) -> tuple[float, float]:
+    """How many times less time passes with so many threads, and how many times the processor time
+    they need."""
+    clocks = time.perf_counter, time.process_time
+    least_of = {1: [float("inf")] * 2, threads: [float("inf")] * 2}
     for _ in range(runs):
-        for count in times:
-            start = time.process_time()
+        for count, known in least_of.items():
+            starts = [clock() for clock in clocks]
             mine.invoke_batch(inputs, threads=count)
-            times[count] = min(times[count], time.process_time() - start)
-    return times[threads] / times[1]
+            taken = [clock() - start for clock, start in zip(clocks, starts, strict=True)]
+            least_of[count] = [min(pair) for pair in zip(known, taken, strict=True)]
+    (wall, work), (threads_wall, threads_work) = least_of.values()
+    return wall / threads_wall, threads_work / work
 
 
 def measure(name: str, data: bytes, args: argparse.Namespace) -> str:
@@ -177,15 +189,16 @@ def measure(name: str, data: bytes, args: argparse.Namespace) -> str:
     wheel = wheel_runner(data, mine.output_count, reset=False)
     one = [array[:1] for array in inputs]
     litert = litert_runner(data)
-    mine.invoke_batch(inputs, threads=args.threads)
     batch = least([mine.invoke_batch, wheel, litert], inputs, args.runs)
     single = least([single_runner(mine), wheel, litert], one, 10 * args.runs)
-    share = share_of_threads(mine, inputs, args.threads, args.runs)
+    many = [np.concatenate([array] * MANY) for array in inputs]
+    mine.invoke_batch(many, threads=args.threads)
+    gain = gain_of_threads(mine, many, args.threads, args.runs)
     cells = [f"{estimate(mine.program.model).macs:,}"]
     for times in (single, batch):
         ratios = (other / times[0] for other in times[1:])
         cells += ["" if ratio == float("inf") else f"{ratio:.2f}" for ratio in ratios]
-    line = f"| {name} | {' | '.join(cells)} | {share:.2f} |\n"
+    line = f"| {name} | {' | '.join(cells)} | {gain[0]:.2f} | {gain[1]:.2f} |\n"
     print(line, end="", flush=True)
     return line
 
@@ -207,6 +220,7 @@ def page(lines: list[str], args: argparse.Namespace) -> str:
         litert=version("ai-edge-litert"),
         runs=args.runs,
         rows=args.rows,
+        many=f"{MANY * args.rows:,}",
         threads=args.threads,
     )
     return head + "".join(lines) + TAIL
