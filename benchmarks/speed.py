@@ -54,10 +54,10 @@ column is empty it refuses the model, or its process dies.
 - **one**: `set_input`, `invoke()`, `get_output` of one vector.
 - **{rows}**: `invoke_batch` of {rows} vectors against {rows} times the above.
 - **{threads} threads**: a batch of {many}, the time that passes with one thread over that with
-  {threads}; and what {threads} need in processor time over all, relative to one: 1.0 means that each
-  of {threads} cores does its full share. Batches too small for threads run in one.
+  {threads}; and what {threads} need in processor time over all, relative to one: 1.0 means that
+  each of {threads} cores does its full share. Batches too small for threads run in one.
 
-| model | MACs | one: wheel | one: LiteRT | {rows}: wheel | {rows}: LiteRT | {threads} threads: time | work |
+| model | MACs | one: wheel | one: LiteRT | {rows}: wheel | {rows}: LiteRT | {threads} threads | work |
 |---|---|---|---|---|---|---|---|
 """
 
