@@ -102,6 +102,30 @@ def test_a_tensor_written_twice_is_not_bound():
     assert bound_of(model) is None
 
 
+def test_values_of_a_variable_that_is_written_later():
+    """A RESHAPE keeps what was there before; the output in between is a copy, not a view."""
+    item, state = tensor(DType.INT8, (2, 3)), tensor(DType.INT8, (2, 3), variable=True)
+    kept = tensor(DType.INT8, (6,))
+    last = tensor(DType.INT8, (3, 2))
+    model = reshapes((1, 2), (0, 1), (2, 3), tensors=(item, state, kept, last), outputs=(2, 3, 1))
+    compare(model, rows=BIND_AFTER[0] + 4, steps=True, expect="run")
+    compare(model, rows=3, expect="run")
+
+
+def test_streams_in_turn_keep_their_variables():
+    """Bound memory serves a batch of one row between two steps of a stream."""
+    model, alone = (Interpreter.from_file(ALL["kws_mamba_int8"]) for _ in range(2))
+    inputs = inputs_of(model, BIND_AFTER[0] + 4)
+    for row in range(len(inputs[0])):
+        for one in (model, alone):
+            for index, values in enumerate(inputs):
+                one.set_input(values[row], index)
+            one.invoke()
+        model.invoke_batch([values[:1] for values in inputs])
+        for index in range(model.output_count):
+            assert (model.get_output(index) == alone.get_output(index)).all()
+
+
 def test_large_batches_are_not_bound():
     size = 1 << 20
     item = tensor(DType.INT8, (1, size))

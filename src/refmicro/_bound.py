@@ -80,8 +80,8 @@ class BoundGraph:
     Attributes:
         rows: of every array.
         runs: how often the subgraph had run when it was bound.
-        memory: arrays by tensor, but for variable tensors; constants have one row. Tensors share
-            memory where the one is no longer read when the other is written.
+        memory: arrays by tensor; constants have one row. Tensors share memory where the one is no
+            longer read when the other is written; variable tensors never do.
     """
 
     def __init__(self, graph: GraphPlan, index: int, rows: int, runs: int) -> None:
@@ -89,8 +89,12 @@ class BoundGraph:
         self.runs = runs
         constants = graph.constants.keys() - graph.variables
         self.memory = {tensor: graph.constants[tensor] for tensor in constants}
+        for tensor in graph.variables:
+            item = graph.tensors[tensor]
+            self.memory[tensor] = np.zeros((rows, *item.shape), item.dtype.numpy)
         self._graph = graph
         self._index = index
+        self._stored: dict[int, np.ndarray] = {}
         self._contexts: list[_StepContext] = []
         self._owned: dict[int, np.ndarray] = {}
         self._users: Counter[int] = Counter()
@@ -122,6 +126,10 @@ class BoundGraph:
         if source in self._owned:
             self._own(tensor, self._owned[source])
 
+    def is_variable(self, tensor: int) -> bool:
+        """Whether its memory changes when it is written, whoever reads it."""
+        return tensor in self._graph.variables
+
     def _own(self, tensor: int, raw: np.ndarray) -> None:
         self._owned[tensor] = raw
         self._users[id(raw)] += 1
@@ -137,13 +145,13 @@ class BoundGraph:
         operator = node.operator
         steps = None
         present = {tensor for tensor in operator.inputs if tensor >= 0}
-        if present <= self.memory.keys() and not self._graph.variables & {*operator.outputs}:
-            steps = node.spec.bind(_Binding(self, node), node.data)
+        if present <= self.memory.keys():
+            binding = _Binding(self, node)
+            steps = node.spec.bind(binding, node.data)
         for tensor in operator.outputs:
-            if tensor not in self._graph.variables:
-                self.allocate(tensor)
+            self.allocate(tensor)
         if steps is not None:
-            return steps
+            return [*steps, *binding.copies]
         context = _StepContext(self._index, self._graph, self.memory, self.rows)
         context.node, context.step = operator, node.index
         context.expected = self._graph.expected[node.index]
@@ -157,14 +165,25 @@ class BoundGraph:
         memory = self.memory
         for tensor, values in zip(self._graph.inputs, inputs, strict=True):
             np.copyto(memory[tensor], values)
-        for function, arguments in self._steps:
-            function(*arguments)
-        variables = self._graph.variables
-        sources = (
-            run.state.variables[self._index, tensor] if tensor in variables else memory[tensor]
-            for tensor in self._graph.outputs
-        )
-        return [self._whole(array).copy() for array in sources]
+        self._load(run.state.variables)
+        try:
+            for function, arguments in self._steps:
+                function(*arguments)
+        finally:
+            self._save(run.state.variables)
+        return [self._whole(memory[tensor]).copy() for tensor in self._graph.outputs]
+
+    def _load(self, variables: dict[tuple[int, int], np.ndarray]) -> None:
+        """Take the values of variable tensors, unless they are those of the last invocation."""
+        for tensor in self._graph.variables:
+            values = variables[self._index, tensor]
+            if values is not self._stored.get(tensor):
+                np.copyto(self.memory[tensor], values)
+
+    def _save(self, variables: dict[tuple[int, int], np.ndarray]) -> None:
+        """Give them back as arrays of their own, which nobody writes to."""
+        for tensor in self._graph.variables:
+            self._stored[tensor] = variables[self._index, tensor] = self.memory[tensor].copy()
 
     def _whole(self, array: np.ndarray) -> np.ndarray:
         if array.shape[0] == self.rows:
@@ -178,6 +197,7 @@ class _Binding:
     def __init__(self, graph: BoundGraph, node: PreparedNode) -> None:
         self.rows = graph.rows
         self.runs = graph.runs
+        self.copies: list[Step] = []
         self._graph = graph
         self._operator = node.operator
 
@@ -189,12 +209,21 @@ class _Binding:
         return None if index >= len(inputs) or inputs[index] < 0 else self.input(index)
 
     def output(self, index: int) -> np.ndarray:
-        return self._graph.allocate(self._operator.outputs[index])
+        target = self._operator.outputs[index]
+        memory = self._graph.allocate(target)
+        if self._graph.is_variable(target) and target in self._operator.inputs:
+            # All inputs are read as they were before.
+            self.copies.append((np.copyto, (memory, fresh := np.empty_like(memory))))
+            return fresh
+        return memory
 
     def place(self, index: int, source: int, memory: np.ndarray) -> None:
         assert memory.flags.c_contiguous
-        target = self._operator.outputs[index]
-        self._graph.place(target, memory, self._operator.inputs[source])
+        target, source = self._operator.outputs[index], self._operator.inputs[source]
+        if self._graph.is_variable(target) or self._graph.is_variable(source):
+            self.copies.append((np.copyto, (self._graph.allocate(target), memory)))
+        else:
+            self._graph.place(target, memory, source)
 
 
 class _StepContext(Context):
@@ -208,11 +237,13 @@ class _StepContext(Context):
     ) -> None:
         super().__init__(None, index, graph, memory, rows, None)
 
+    def value(self, tensor: int) -> np.ndarray:
+        # A variable tensor may be written before all of its values are used.
+        is_variable = tensor in self.graph.variables
+        return self.values[tensor].copy() if is_variable else super().value(tensor)
+
     def store(self, tensor: int, array: np.ndarray) -> None:
-        if tensor in self.graph.variables:
-            super().store(tensor, array)
-        else:
-            np.copyto(self.values[tensor], array)
+        np.copyto(self.values[tensor], array)
 
     def merged(self, stored: np.ndarray, array: np.ndarray) -> np.ndarray:
         return self.whole(array).copy()

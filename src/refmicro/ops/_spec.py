@@ -247,7 +247,9 @@ class BindContext(Protocol):
     """What `bind` sees: arrays that stay where they are, while their values come and go.
 
     All have a leading batch axis of `rows`, or of 1 where all rows share a constant. Steps may
-    only read inputs and must write every element of their outputs, which are contiguous.
+    only read inputs and must write every element of their outputs, which are contiguous. Only a
+    variable tensor that `eval` hands to `set_input` is written in place: it holds the values of the
+    last invocation, contiguous, and no other tensor's memory is a view of it.
     """
 
     rows: int
