@@ -57,7 +57,7 @@ column is empty it refuses the model, or its process dies.
   {threads}; and what {threads} need in processor time over all, relative to one: 1.0 means that
   each of {threads} cores does its full share. Batches too small for threads run in one.
 
-| model | MACs | one: wheel | one: LiteRT | {rows}: wheel | {rows}: LiteRT | {threads} threads | work |
+| model | MACs | one: wheel | LiteRT | {rows}: wheel | LiteRT | {threads} threads: time | work |
 |---|---|---|---|---|---|---|---|
 """
 
