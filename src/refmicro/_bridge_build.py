@@ -18,9 +18,9 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
+from ._files import made_once
 from .errors import EnvironmentMissingError
 from .types import TFLM_WHEEL
 
@@ -180,21 +180,12 @@ def built_library() -> Path:
     """
     sources, wheel = source_folder(), wheel_library()
     final = cache_folder() / key(sources, wheel) / "libbridge.so"
-    if final.is_file():
-        return final
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=final.parent) as scratch:
-            made = Path(scratch) / final.name
-            compile_against_wheel(sources / "bridge.cc", wheel, made)
-            check_library(made)
-            made.replace(final)
-    except OSError as error:
-        raise EnvironmentMissingError(
-            f"the cache folder of the oracle's bridge is not writable: {final.parent} ({error})",
-            hint="set XDG_CACHE_HOME to a folder that is",
-        ) from error
-    return final
+
+    def make(made: Path) -> None:
+        compile_against_wheel(sources / "bridge.cc", wheel, made)
+        check_library(made)
+
+    return made_once(final, "the oracle's bridge", make)
 
 
 def built_registration(text: str, name: str) -> Path:
@@ -211,18 +202,10 @@ def built_registration(text: str, name: str) -> Path:
     about = "\0".join((text, str(wheel), platform.machine(), *CXX_FLAGS))
     digest = hashlib.sha256(about.encode()).hexdigest()[:32]
     final = cache_folder() / digest / f"{name}.so"
-    if final.is_file():
-        return final
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=final.parent) as scratch:
-            source, made = Path(scratch) / f"{name}.cc", Path(scratch) / final.name
-            source.write_text(f"#define REFMICRO_BRIDGE\n{text}")
-            compile_against_wheel(source, wheel, made)
-            made.replace(final)
-    except OSError as error:
-        raise EnvironmentMissingError(
-            f"the cache folder of the oracle is not writable: {final.parent} ({error})",
-            hint="set XDG_CACHE_HOME to a folder that is",
-        ) from error
-    return final
+
+    def make(made: Path) -> None:
+        source = made.with_suffix(".cc")
+        source.write_text(f"#define REFMICRO_BRIDGE\n{text}")
+        compile_against_wheel(source, wheel, made)
+
+    return made_once(final, "the oracle", make)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and archives of arrays that are equal for equal arrays."""
+"""Files that appear whole or not at all, or are made once; archives equal for equal arrays."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import tempfile
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from refmicro.errors import UsageError
+from refmicro.errors import EnvironmentMissingError, UsageError
 
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -75,6 +75,33 @@ def write_files(files: Mapping[Path, bytes]) -> None:
         for name, _ in staged:
             with contextlib.suppress(OSError):
                 os.unlink(name)
+
+
+def made_once(final: Path, what: str, make: Callable[[Path], None]) -> Path:
+    """A file of a cache: it is there, or made now beside its place and then renamed.
+
+    Args:
+        final: where it belongs; its folder's name tells what it was made from.
+        what: the file's purpose, for messages.
+        make: called with the path to write to; its folder is empty and goes away.
+
+    Raises:
+        EnvironmentMissingError: if the cache cannot be written.
+    """
+    if final.is_file():
+        return final
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=final.parent) as scratch:
+            made = Path(scratch) / final.name
+            make(made)
+            made.replace(final)
+    except OSError as error:
+        raise EnvironmentMissingError(
+            f"the cache folder of {what} is not writable: {final.parent} ({error})",
+            hint="set XDG_CACHE_HOME to a folder that is",
+        ) from error
+    return final
 
 
 def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -14,11 +14,11 @@ import re
 import shlex
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from refmicro._files import made_once
 from refmicro.errors import EnvironmentMissingError, UsageError
 
 from .elf import Elf
@@ -219,20 +219,11 @@ def built_plugin(api: int = 1) -> Path:
         + "\0".join((*flags, platform.machine(), platform.libc_ver()[1])).encode()
     ).hexdigest()[:32]
     final = Path(user_cache_dir("refmicro", appauthor=False)) / "plugin" / key / "count.so"
-    if final.is_file():
-        return final
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=final.parent) as scratch:
-            made = Path(scratch) / final.name
-            _compile([*_compiler(), *flags, str(source), "-o", str(made)])
-            made.replace(final)
-    except OSError as error:
-        raise EnvironmentMissingError(
-            f"the cache folder of the emulator's plugin is not writable: {final.parent} ({error})",
-            hint="set XDG_CACHE_HOME to a folder that is",
-        ) from error
-    return final
+
+    def make(made: Path) -> None:
+        _compile([*_compiler(), *flags, str(source), "-o", str(made)])
+
+    return made_once(final, "the emulator's plugin", make)
 
 
 def _compile(command: list[str]) -> None:
