@@ -165,21 +165,19 @@ def _prepared(values, count, offset):
 
 
 @jit
-def _form(values, step):
-    """A line's form and the bytes of one of its values."""
-    if values.size == 0:
-        return _BYTES, 1
-    return (_FLOATS if step else _SCALAR), 4
+def _address(values, prepared, step):
+    """Where an input lies, the form of its lines and the bytes of one value."""
+    if prepared.size == 0:
+        return np.int64(values.ctypes.data), _BYTES, 1
+    return np.int64(prepared.ctypes.data), (_FLOATS if step else _SCALAR), 4
 
 
 @jit
 def product_lines(a, b, loops, constants, out):
     """A product by `constants`, `loops` as for `_elementwise._lookup_pairs` where `suits`."""
     left, right = _prepared(a, out.size, constants[0]), _prepared(b, out.size, constants[1])
-    a_form, a_bytes = _form(left, loops[1, 2])
-    b_form, b_bytes = _form(right, loops[2, 2])
-    x = np.int64(a.ctypes.data if left.size == 0 else left.ctypes.data)
-    y = np.int64(b.ctypes.data if right.size == 0 else right.ctypes.data)
+    x, a_form, a_bytes = _address(a, left, loops[1, 2])
+    y, b_form, b_bytes = _address(b, right, loops[2, 2])
     c, o = np.int64(constants.ctypes.data), np.int64(out.ctypes.data)
     lines, count = loops[0, 1], loops[0, 2]
     forms = min(a_form, b_form) * 3 + max(a_form, b_form)
@@ -208,10 +206,8 @@ def sum_lines(a, b, loops, constants, out):
     """A weighted sum, else like `product_lines`."""
     zero = np.float32(0)
     left, right = _prepared(a, out.size, zero), _prepared(b, out.size, zero)
-    a_form, a_bytes = _form(left, loops[1, 2])
-    b_form, b_bytes = _form(right, loops[2, 2])
-    x = np.int64(a.ctypes.data if left.size == 0 else left.ctypes.data)
-    y = np.int64(b.ctypes.data if right.size == 0 else right.ctypes.data)
+    x, a_form, a_bytes = _address(a, left, loops[1, 2])
+    y, b_form, b_bytes = _address(b, right, loops[2, 2])
     c, o = np.int64(constants.ctypes.data), np.int64(out.ctypes.data)
     lines, count = loops[0, 1], loops[0, 2]
     forms = a_form * 3 + b_form
