@@ -156,25 +156,35 @@ def evaluate(ctx: EvalContext, data: Conv2D) -> None:
 
 
 def bind(ctx: BindContext, data: Conv2D) -> list[Step] | None:
-    """Products of bytes, where there are any."""
+    """What writes the output of a constant filter."""
     x, out = ctx.input(0), ctx.output(0)
-    if not data.has_bytes or data.groups > 1 or x.shape[0] != ctx.rows:
+    constant = data.filter.is_constant and not data.has_computed_bias
+    if data.requantize is None or not constant or x.shape[0] != ctx.rows:
         return None
-    images = x.reshape(-1, *x.shape[2:])
-    return _convolution_bytes.steps(images, data.packed, out.reshape(-1, data.channels))
+    return _constant_steps(data, x.reshape(-1, *x.shape[2:]), out.reshape(-1, data.channels))
 
 
 def _evaluate_constant(data: Conv2D, images: np.ndarray) -> np.ndarray:
+    shape = images.shape[0] * data.window.pixels, data.channels
+    out = np.empty(shape, data.output.dtype.numpy)
+    for function, arguments in _constant_steps(data, np.ascontiguousarray(images), out):
+        function(*arguments)
+    return out
+
+
+def _constant_steps(data: Conv2D, images: np.ndarray, out: np.ndarray) -> list[Step]:
     if data.has_bytes and data.groups == 1:
-        return _convolution_bytes.convolve(images, data.packed)
+        return _convolution_bytes.steps(images, data.packed, out)
+    return [(_write_blocks, (data, images, out))]
+
+
+def _write_blocks(data: Conv2D, images: np.ndarray, out: np.ndarray) -> None:
     pixels = data.window.pixels
-    out = np.empty((images.shape[0] * pixels, data.channels), data.output.dtype.numpy)
     image_bytes = pixels * (data.depth + data.channels) * data.typed_weights.itemsize
     for block in blocks(images.shape[0], image_bytes):
         sums = _sums(data, images[block], data.typed_weights, data.input_zero_point)
         part = out[block.start * pixels : block.stop * pixels]
         data.bounded(sums, data.folded_bias, out=part, total_rows=out.shape[0])
-    return out
 
 
 def _evaluate_computed(ctx: EvalContext, data: Conv2D, images: np.ndarray) -> np.ndarray:

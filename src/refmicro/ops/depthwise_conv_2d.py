@@ -171,16 +171,12 @@ def evaluate(ctx: EvalContext, data: DepthwiseConv2D) -> None:
 
 
 def bind(ctx: BindContext, data: DepthwiseConv2D) -> list[Step] | None:
-    """Products of bytes, where there are any."""
+    """What writes the output of a constant filter."""
     x, out = ctx.input(0), ctx.output(0)
-    if not data.has_bytes or x.shape[0] != ctx.rows:
+    constant = data.filter.is_constant and not data.has_computed_bias
+    if data.requantize is None or not constant or x.shape[0] != ctx.rows:
         return None
-    images, rows = x.reshape(-1, *x.shape[2:]), out.reshape(-1, data.channels)
-    if data.input.shape[3] == 1:
-        return _convolution_bytes.steps(images, data.packed, rows)
-    if data.multiplier == 1:
-        return _depthwise_bytes.steps(images, data.packed_rows, rows)
-    return None
+    return _constant_steps(data, x.reshape(-1, *x.shape[2:]), out.reshape(-1, data.channels))
 
 
 def _evaluate_constant(
@@ -188,18 +184,28 @@ def _evaluate_constant(
 ) -> np.ndarray:
     if computed_bias is not None:
         return data.finish(_sums(data, images), data.folded_bias, computed_bias)
+    shape = images.shape[0] * data.window.pixels, data.channels
+    out = np.empty(shape, data.output.dtype.numpy)
+    for function, arguments in _constant_steps(data, np.ascontiguousarray(images), out):
+        function(*arguments)
+    return out
+
+
+def _constant_steps(data: DepthwiseConv2D, images: np.ndarray, out: np.ndarray) -> list[Step]:
     if data.has_bytes and data.input.shape[3] == 1:
-        return _convolution_bytes.convolve(images, data.packed)
+        return _convolution_bytes.steps(images, data.packed, out)
     if data.has_bytes and data.multiplier == 1:
-        return _depthwise_bytes.convolve(images, data.packed_rows)
+        return _depthwise_bytes.steps(images, data.packed_rows, out)
+    return [(_write_blocks, (data, images, out))]
+
+
+def _write_blocks(data: DepthwiseConv2D, images: np.ndarray, out: np.ndarray) -> None:
     pixels = data.window.pixels
-    out = np.empty((images.shape[0] * pixels, data.channels), data.output.dtype.numpy)
     values = pixels + data.window.height.reach * data.window.width.reach
     for block in blocks(images.shape[0], 4 * values * data.channels):
         part = out[block.start * pixels : block.stop * pixels]
         sums = _sums(data, images[block])
         data.bounded(sums, data.folded_bias, out=part, total_rows=out.shape[0])
-    return out
 
 
 def _sums(data: DepthwiseConv2D, images: np.ndarray) -> np.ndarray:
@@ -210,9 +216,8 @@ def _sums(data: DepthwiseConv2D, images: np.ndarray) -> np.ndarray:
         return patches(images, data.window, data.input_zero_point, weights.dtype) @ weights
     height, width = data.window.height, data.window.width
     per_phase = (width.span - 1) // width.stride + width.out
-    spread = np.empty(
-        (images.shape[0], height.reach, width.stride, per_phase * data.channels), images.dtype
-    )
+    shape = images.shape[0], height.reach, width.stride, per_phase * data.channels
+    spread = np.empty(shape, images.dtype)
     _spread(
         np.ascontiguousarray(images),
         data.input_zero_point,
