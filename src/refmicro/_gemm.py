@@ -46,6 +46,30 @@ def matmul(a: np.ndarray, b: np.ndarray, bound: int) -> np.ndarray:
     return np.matmul(a.astype(dtype, copy=False), b.astype(dtype, copy=False))
 
 
+@jit
+def row_times(x, weights, sums):
+    """Sums of one row's products with each column of `weights`, of shape (depth, columns) in a
+    type that holds them; four rows of weights at once, so that sums are seldom in memory."""
+    depth, columns = weights.shape
+    for column in range(columns):
+        sums[column] = 0
+    kind = weights.dtype.type
+    last = depth - depth % 4
+    for k in range(0, last, 4):
+        first, second, third, fourth = kind(x[k]), kind(x[k + 1]), kind(x[k + 2]), kind(x[k + 3])
+        for column in range(columns):
+            sums[column] += (
+                first * weights[k, column]
+                + second * weights[k + 1, column]
+                + third * weights[k + 2, column]
+                + fourth * weights[k + 3, column]
+            )
+    for k in range(last, depth):
+        value = kind(x[k])
+        for column in range(columns):
+            sums[column] += value * weights[k, column]
+
+
 def int8_products(a: np.ndarray, b: np.ndarray, a_offset: int, b_offset: int) -> np.ndarray:
     """Sums of (a + a_offset) * (b + b_offset) over many small matrices, without BLAS.
 

@@ -54,6 +54,9 @@ ANY_INT32 = 1 << 31
 WIDE_LIMIT = 1 << 47
 """TFLM's int64 rule takes accumulators below this."""
 
+_IN_DOUBLES, _NARROW, _WIDE = range(3)
+"""Rules of `requantize_row`."""
+
 _MIN_COLUMNS = 128
 """Rows are joined until they are this long, so that short ones fill vector registers."""
 
@@ -234,6 +237,15 @@ class Requantizer:
             return None
         return (bias.astype(np.float64), *self._factors, *self._frame)
 
+    def row_terms(self, bias: np.ndarray | None = None) -> tuple:
+        """What `requantize_row` takes for rows that lack `bias`, whatever is proven."""
+        multipliers, shifts = self._integers
+        if bias is None:
+            bias = np.zeros(multipliers.size, np.int64)
+        rule = _IN_DOUBLES if self._proven_by_bits else _WIDE if self.wide else _NARROW
+        reals = np.stack([bias.astype(np.float64), *self._factors])
+        return (rule, reals, np.stack([bias, multipliers, shifts]), *self._frame)
+
     def _is_one_sided(self, bias: np.ndarray) -> bool:
         """Whether a negative sum is clamped away and all terms with this bias are exact."""
         if self.output_offset > self.low or not self._proven_by_bits:
@@ -326,6 +338,33 @@ def double_rule(x, factor, half, center, low, high, base):
     """The output of a double `x`; copysign and not a comparison, because it has no branch."""
     value = x * factor + (center + math.copysign(half, x))
     return np.int32(min(max(value, low), high)) + base
+
+
+@jit
+def requantize_row(sums, terms, out):
+    """One row of sums of any type, see `Requantizer.row_terms`: for kernels that make them."""
+    rule, reals, integers, center, low, high, base = terms
+    if rule == _IN_DOUBLES:
+        for column in range(out.size):
+            x = np.float64(sums[column]) + reals[0, column]
+            out[column] = double_rule(
+                x, reals[1, column], reals[2, column], center, low, high, base
+            )
+        return
+    offset = int(center - 0.5) + base
+    for column in range(out.size):
+        total = int(sums[column]) + integers[0, column]
+        if rule == _NARROW:
+            total = ((total + 2147483648) & 4294967295) - 2147483648
+        out[column] = _integer_rule(
+            total,
+            int(integers[1, column]),
+            int(integers[2, column]),
+            offset,
+            int(low) + base,
+            int(high) + base,
+            rule == _WIDE,
+        )
 
 
 @jit

@@ -27,13 +27,29 @@ from functools import cached_property
 import numpy as np
 
 from refmicro import _gemm
+from refmicro._gemm import row_times
+from refmicro._jit import jit
+from refmicro.fixedpoint import clamp
 from refmicro.ops import _activation as activation
 from refmicro.ops._activation import float_range
 from refmicro.ops._fixed_functions import checked_log2, sigmoid_table
 from refmicro.ops._libm import tanhf
 from refmicro.ops._product import Product
-from refmicro.ops._requantize import Requantizer, multiplier_pair, require_zero_point
-from refmicro.ops._spec import EvalContext, Node, OpData, OpSpec, PrepareContext
+from refmicro.ops._requantize import (
+    Requantizer,
+    multiplier_pair,
+    requantize_row,
+    require_zero_point,
+)
+from refmicro.ops._spec import (
+    BindContext,
+    EvalContext,
+    Node,
+    OpData,
+    OpSpec,
+    PrepareContext,
+    Step,
+)
 from refmicro.ops.logistic import logistic_float, logistic_int16
 from refmicro.ops.tanh import tanh_int16
 from refmicro.types import INTEGER_LIMITS, DType, Tensor
@@ -48,6 +64,7 @@ _ABSENT = (9, 10, 11, 16, 17, 20, 21, 22, 23)
 
 _GATE_INPUT_SCALE = 2.0**-12
 _GATE_OUTPUT_SCALE = 2.0**-15
+_NO_CLIP = 1 << 15
 _PRODUCT_MAX = 1 << 30
 """Bound of the product of two int16 values."""
 
@@ -81,12 +98,9 @@ class Gates(Product):
         return np.concatenate([bias.array() for bias in self.biases]).astype(dtype)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Rows (R, depth) to (R, 4 * S) of int16 or float32."""
-        if self.requantize is None:
-            bias = self.constant_bias[None]
-            return _gemm.float_matmul(x[None], self.weights[None], bias, self.float_limits)[0]
-        sums = _gemm.matmul(x, self.typed_weights, self.raw_bound)
-        return self.bounded(sums, self.folded_bias)
+        """Float32 rows (R, depth) to (R, 4 * S)."""
+        bias = self.constant_bias[None]
+        return _gemm.float_matmul(x[None], self.weights[None], bias, self.float_limits)[0]
 
 
 @dataclass(frozen=True)
@@ -117,6 +131,27 @@ class Lstm:
     def width(self) -> int:
         """Values of one state."""
         return self.output.shape[2]
+
+    @cached_property
+    def kernel_arguments(self) -> tuple | None:
+        """What `_sequences` takes beside tensors; None for float32."""
+        if self.forget_cell is None:
+            return None
+        layers = [
+            item
+            for gates in (self.from_input, self.from_hidden)
+            for item in (gates.typed_weights, gates.bounded.row_terms(gates.folded_bias))
+        ]
+        products = self.forget_cell, self.input_cell, self.output_hidden
+        has_tanh = self.activation == activation.TANH
+        return (
+            *layers,
+            *(requantize.broadcast(self.width).row_terms() for requantize in products),
+            _sigmoid_results(),
+            _tanh_results(-12) if has_tanh else np.empty(0, np.int16),
+            _tanh_results(self.cell_power),
+            _NO_CLIP if self.cell_clip is None else self.cell_clip,
+        )
 
 
 def prepare(ctx: PrepareContext) -> Lstm:
@@ -306,10 +341,43 @@ def _quantized(ctx: PrepareContext, hidden: Tensor, cell: Tensor) -> tuple[int, 
 
 
 def evaluate(ctx: EvalContext, data: Lstm) -> None:
-    """All gates of one step at once, for every row and every sequence."""
-    hidden, cell = ctx.input(_HIDDEN), ctx.input(_CELL)
+    """Every sequence from its state on, to new states."""
+    hidden, cell = ctx.input(_HIDDEN).copy(), ctx.input(_CELL).copy()
     batch = hidden.shape[0]
-    x = np.broadcast_to(ctx.input(0), (batch, *data.input.shape))
+    x = np.broadcast_to(ctx.input(_INPUT), (batch, *data.input.shape))
+    if data.kernel_arguments is None:
+        out, hidden, cell = _evaluate_float(data, x, hidden, cell)
+    else:
+        out = np.empty((batch, *data.output.shape), data.output.dtype.numpy)
+        function, arguments = _kernel_step(data, x, hidden, cell, out)
+        function(*arguments)
+    ctx.set_input(_HIDDEN, hidden.reshape(batch, *data.hidden.shape))
+    ctx.set_input(_CELL, cell.reshape(batch, *data.cell.shape))
+    ctx.set_output(0, out)
+
+
+def bind(ctx: BindContext, data: Lstm) -> list[Step] | None:
+    """One call for all sequences; states are changed in place."""
+    x, hidden, cell = ctx.input(_INPUT), ctx.input(_HIDDEN), ctx.input(_CELL)
+    if data.kernel_arguments is None or x.shape[0] != ctx.rows:
+        return None
+    return [_kernel_step(data, x, hidden, cell, ctx.output(0))]
+
+
+def _kernel_step(
+    data: Lstm, x: np.ndarray, hidden: np.ndarray, cell: np.ndarray, out: np.ndarray
+) -> Step:
+    states = hidden.reshape(-1, data.width), cell.reshape(-1, data.width)
+    order = (0, 2, 1, 3) if data.time_major else (0, 1, 2, 3)
+    x, out = x.transpose(order), out.transpose(order)
+    return _sequences.ready, (x, *states, *data.kernel_arguments, out)
+
+
+def _evaluate_float(
+    data: Lstm, x: np.ndarray, hidden: np.ndarray, cell: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(output, hidden state, cell state): all gates of one step at once, for every sequence."""
+    batch = x.shape[0]
     # To (time, rows * sequences, inputs).
     order = (1, 0, 2, 3) if data.time_major else (2, 0, 1, 3)
     x = x.transpose(order)
@@ -318,19 +386,12 @@ def evaluate(ctx: EvalContext, data: Lstm) -> None:
     fed = data.from_input(x.reshape(steps * rows, -1)).reshape(steps, rows, -1)
     hidden, cell = hidden.reshape(rows, -1), cell.reshape(rows, -1)
     outputs = np.empty((steps, rows, data.width), hidden.dtype)
-    step = _step_float if data.forget_cell is None else _step
     for t in range(steps):
-        hidden, cell = step(data, fed[t], hidden, cell)
+        hidden, cell = _step_float(data, fed[t], hidden, cell)
         outputs[t] = hidden
-    ctx.set_input(_HIDDEN, hidden.reshape(batch, *data.hidden.shape))
-    ctx.set_input(_CELL, cell.reshape(batch, *data.cell.shape))
     outputs = outputs.reshape(steps, batch, -1, data.width)
     back = (1, 0, 2, 3) if data.time_major else (1, 2, 0, 3)
-    ctx.set_output(0, np.ascontiguousarray(outputs.transpose(back)))
-
-
-def _saturated_sum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return (a.astype(np.int32) + b).clip(-32768, 32767).astype(np.int16)
+    return np.ascontiguousarray(outputs.transpose(back)), hidden, cell
 
 
 @functools.cache
@@ -351,27 +412,64 @@ def _tanh_results(power: int) -> np.ndarray:
     return out
 
 
-def _multiplied(a: np.ndarray, b: np.ndarray, requantize: Requantizer) -> np.ndarray:
-    product = a.astype(np.int32) * b
-    return requantize(product.reshape(-1, 1)).reshape(a.shape)
+@jit
+def _sequences(
+    x,
+    hidden,
+    cell,
+    input_weights,
+    input_terms,
+    hidden_weights,
+    hidden_terms,
+    forget_cell,
+    input_cell,
+    output_hidden,
+    sigmoid,
+    gate_tanh,
+    cell_tanh,
+    clip,
+    out,
+):
+    """All steps of each sequence of (batch, sequences, time, inputs); states follow in place."""
+    width = hidden.shape[1]
+    sums, products = np.empty(4 * width, input_weights.dtype), np.empty(width, np.int32)
+    recurrent_sums = np.empty(4 * width, hidden_weights.dtype)
+    fed, gates = np.empty(4 * width, np.int16), np.empty(4 * width, np.int16)
+    kept, added = np.empty(width, np.int16), np.empty(width, np.int16)
+    for row in range(hidden.shape[0]):
+        batch, sequence = row // x.shape[1], row % x.shape[1]
+        values, memory = hidden[row], cell[row]
+        for t in range(x.shape[2]):
+            row_times(x[batch, sequence, t], input_weights, sums)
+            requantize_row(sums, input_terms, fed)
+            row_times(values, hidden_weights, recurrent_sums)
+            requantize_row(recurrent_sums, hidden_terms, gates)
+            for i in range(4 * width):
+                gates[i] = clamp(np.int64(fed[i]) + np.int64(gates[i]), -32768, 32767)
+            _looked_up(gates[: 3 * width], sigmoid)
+            _looked_up(gates[3 * width :], gate_tanh)
+            for i in range(width):
+                products[i] = np.int64(gates[i]) * np.int64(memory[i])
+            requantize_row(products, forget_cell, kept)
+            for i in range(width):
+                products[i] = np.int64(gates[width + i]) * np.int64(gates[3 * width + i])
+            requantize_row(products, input_cell, added)
+            for i in range(width):
+                total = clamp(np.int64(kept[i]) + np.int64(added[i]), -32768, 32767)
+                memory[i] = kept[i] = clamp(total, -clip, clip)
+            _looked_up(kept, cell_tanh)
+            for i in range(width):
+                products[i] = np.int64(kept[i]) * np.int64(gates[2 * width + i])
+            requantize_row(products, output_hidden, values)
+            out[batch, sequence, t] = values
 
 
-def _step(
-    data: Lstm, fed: np.ndarray, hidden: np.ndarray, cell: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    gates = _saturated_sum(fed, data.from_hidden(hidden))
-    three = 3 * data.width
-    bits = gates.view(np.uint16)
-    forget, enter, leave = np.split(_sigmoid_results()[bits[:, :three]], 3, 1)
-    candidate = gates[:, three:]
-    if data.activation == activation.TANH:
-        candidate = _tanh_results(-12)[bits[:, three:]]
-    kept = _multiplied(forget, cell, data.forget_cell)
-    cell = _saturated_sum(kept, _multiplied(enter, candidate, data.input_cell))
-    if data.cell_clip is not None:
-        cell = cell.clip(np.int16(-data.cell_clip), np.int16(data.cell_clip))
-    squashed = _tanh_results(data.cell_power)[cell.view(np.uint16)]
-    return _multiplied(squashed, leave, data.output_hidden), cell
+@jit
+def _looked_up(values, table):
+    """Results of int16 values, in place, where the table has any."""
+    if table.size > 0:
+        for i in range(values.size):
+            values[i] = table[np.int64(values[i]) & 65535]
 
 
 def _step_float(
@@ -404,4 +502,5 @@ OP = OpSpec(
     OpData(lp64=688, ilp32=688, cmsis_nn=912),
     params="TfLiteUnidirectionalSequenceLSTMParams",
     macs=macs,
+    bind=bind,
 )
