@@ -77,6 +77,24 @@ def write_files(files: Mapping[Path, bytes]) -> None:
                 os.unlink(name)
 
 
+def require_folder(folder: Path) -> None:
+    """Find out before long work that files can be written into a folder, which need not exist yet.
+
+    Raises:
+        UsageError: a file is in the way, or the folder is not writable.
+    """
+    place = folder
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise UsageError(
+            f"cannot write into a folder of this name, a file is in the way: {place}",
+            hint="give another folder",
+        )
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write into the folder: {place}", hint="give another folder")
+
+
 def made_once(final: Path, what: str, make: Callable[[Path], None]) -> Path:
     """A file of a cache: it is there, or made now beside its place and then renamed.
 

@@ -168,5 +168,26 @@ def test_a_warning_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_file_in_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "c").write_text("")
-    assert run(HEAD, "-o", tmp_path / "c", "--no-proof") == 2
-    assert "cannot write" in capsys.readouterr().err
+    for folder in (tmp_path / "c", tmp_path / "c" / "d"):
+        assert run(HEAD, "-o", folder, "--no-proof") == 2
+        err = capsys.readouterr().err
+        assert "cannot write" in err
+        assert "hint:" in err
+
+
+def test_a_file_in_the_way_is_found_before_the_proof(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*args: object, **more: object) -> None:
+        raise AssertionError("the work began")
+
+    monkeypatch.setattr(emitter, "emit", never)
+    (tmp_path / "c").write_text("")
+    assert run(HEAD, "-o", tmp_path / "c") == 2
+    assert "a file is in the way" in capsys.readouterr().err
+
+
+def test_registrations_fuse_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(HEAD, "-o", tmp_path / "c", "--registrations", "--as-is") == 2
+    assert "never fuse" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()

@@ -98,6 +98,7 @@ def test_a_product_of_activations_has_no_kernel(capsys: pytest.CaptureFixture[st
         (["1,2,3", "--target", "z80"], 2, "no such target"),
         (["1,2,3", "--rows", "0"], 2, "--rows must be 1 to"),
         (["missing.tflite"], 2, "missing.tflite"),
+        ([str(ALL["person_detect"]), "--bits", "16"], 2, "--bits is the type of a shape"),
         ([str(ALL["simple_add_model"])], 3, "no schedule covers"),
         ([str(ALL["p_exp_int8"])], 3, "EXP"),
     ],

@@ -202,6 +202,7 @@ def test_an_unrolled_model_becomes_a_loop(
         ((STEP, "--plan", "--wide-state"), 2, "--wide-state says how, and needs --fuse-scan"),
         ((STEP, "--plan", "--allow-changes"), 2, "needs --fuse or --stream with it"),
         ((KEPT, "--while", 0), 2, "a loop needs at least one step: 0"),
+        ((KEPT, "--while", 99999999), 2, "fewer than 100,000 steps here: 99,999,999"),
         ((STEP, "--while", 5, "--state", "1-1"), 2, "states must be pairs"),
         ((STEP, "--while", 5, "--state", "1:1,1:2"), 2, "each input can carry one state"),
         ((STEP, "--while", 5, "--state", "9:1"), 2, "states must be inputs below 3"),

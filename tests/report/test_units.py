@@ -3,7 +3,7 @@
 import pytest
 
 from refmicro.errors import UsageError
-from refmicro.report.units import parse_quantity, show_bytes, show_count
+from refmicro.report.units import counted, parse_quantity, show_bytes, show_count
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,12 @@ def test_bytes_are_exact_and_rounded():
 )
 def test_counts(count, text):
     assert show_count(count) == text
+
+
+def test_one_is_singular() -> None:
+    assert [counted(n, "value") for n in (0, 1, 2, 12345)] == [
+        "0 values",
+        "1 value",
+        "2 values",
+        "12,345 values",
+    ]

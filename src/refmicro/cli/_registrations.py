@@ -17,6 +17,7 @@ def write_registrations(args: argparse.Namespace, source: Model, name: str) -> i
     from refmicro.cli._progress import progress_bar
     from refmicro.emit.registration import prove_registrations, registrations
     from refmicro.errors import EnvironmentMissingError
+    from refmicro.report.units import counted
 
     made = registrations(source, args.target)
     path = args.output / f"{name}_tflm_kernels.cc"
@@ -48,7 +49,7 @@ def write_registrations(args: argparse.Namespace, source: Model, name: str) -> i
         )
     else:
         print(
-            f"wrote {path}: {len(made.replaced)} operators replaced, "
+            f"wrote {path}: {counted(len(made.replaced), 'operator')} replaced, "
             f"{len(made.left)} stay with TFLM's kernels"
         )
     if not proven:

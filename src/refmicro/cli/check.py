@@ -71,6 +71,8 @@ def _exit_code(checks: list[ModelCheck]) -> int:
 
 def _line(check: ModelCheck) -> str:
     """One line of verdict, and where something differs a second one that says where."""
+    from refmicro.report.units import counted
+
     if check.refused is not None:
         if check.equal:
             return f"refused  {check.path}: both refuse it: {check.refused.refmicro}"
@@ -78,7 +80,8 @@ def _line(check: ModelCheck) -> str:
         why = check.refused.refmicro or check.refused.tflm
         return f"DIFFERS  {check.path}: {runs} runs it, the other refuses: {why}"
     arena = check.arena
-    facts = f"{check.values:,} values of {check.tensors} tensors, {check.mismatches:,} differ"
+    values, tensors = counted(check.values, "value"), counted(check.tensors, "tensor")
+    facts = f"{values} of {tensors}, {check.mismatches:,} differ"
     if check.undefined:
         facts += f", {check.undefined:,} left out that TFLM never writes"
     used, required = arena.predicted["used_bytes"], arena.predicted["required_bytes"]

@@ -96,6 +96,8 @@ def _distance(want: np.ndarray, got: np.ndarray) -> int | float | None:
 
 
 def _line(row: dict[str, Any]) -> str:
+    from refmicro.report.units import counted
+
     if "reason" in row:
         return f"{row['name']}: {row['reason']}"
     first = row["first"]
@@ -107,7 +109,8 @@ def _line(row: dict[str, Any]) -> str:
         if isinstance(far, int)
         else f" by at most {far:g}"
     )
+    values = counted(row["values"], "value")
     return (
-        f"{row['name']}: {row['mismatches']} of {row['values']} values differ{by}; first at "
+        f"{row['name']}: {row['mismatches']} of {values} differ{by}; first at "
         f"{first['index']}: A {first['want']}, B {first['got']}"
     )

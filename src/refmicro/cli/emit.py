@@ -60,7 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    from refmicro._files import write_files
+    from refmicro._files import require_folder, write_files
     from refmicro.cli._json import print_json
     from refmicro.cli._progress import progress_bar
     from refmicro.emit.c_text import identifier
@@ -72,7 +72,13 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             f"--count must be at least 1 and --seed at least 0: {args.count} and {args.seed}"
         )
+    if args.registrations and args.as_is:
+        raise UsageError(
+            "--as-is says how a whole model is emitted: registrations never fuse operators",
+            hint="leave out --as-is or --registrations",
+        )
     source = read_model(args.model)
+    require_folder(args.output)
     name = args.name or identifier(_stem(args.model))
     if args.registrations:
         from refmicro.cli._registrations import write_registrations
@@ -254,11 +260,14 @@ def _print(document: dict[str, Any]) -> None:
 
 
 def _proof_line(proof: dict[str, Any]) -> str:
+    from refmicro.report.units import counted
+
     if not proof["proven"]:
         return f"not proven: {proof['how']}"
     checked = " under sanitizers" if proof["sanitized"] else ""
     board = f", and on {proof['board']}" if proof["board"] else ""
     return (
-        f"proven: every output byte equal to the model's, {proof['vectors']:,} vectors of "
-        f"{proof['steps']} steps, {proof['values']:,} values, {proof['how']}{checked}{board}"
+        "proven: every output byte equal to the model's, "
+        f"{counted(proof['vectors'], 'vector')} of {counted(proof['steps'], 'step')}, "
+        f"{counted(proof['values'], 'value')}, {proof['how']}{checked}{board}"
     )

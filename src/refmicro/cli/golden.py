@@ -28,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
+    from refmicro._files import require_folder
     from refmicro.cli._progress import progress_bar
     from refmicro.errors import UsageError
     from refmicro.golden import write_golden
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--seed must be at least 0: {args.seed}")
     path = Path(args.model)
     model = read_model(path)
+    require_folder(args.output_dir)
     name = path.parent.name if path.stem == "model" else path.stem
     with progress_bar("golden") as advance:
         manifest = write_golden(

@@ -25,7 +25,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--bits",
         type=int,
         choices=(8, 16),
-        default=8,
         help="type of a shape: int8, or int16 with an int8 filter (default: 8)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
@@ -43,9 +42,14 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--rows must be 1 to {1 << 16}: {args.rows}")
     shape = parse_shape(args.what)
     if shape is None:
+        if args.bits is not None:
+            raise UsageError(
+                f"--bits is the type of a shape M,K,N: a model's tensors have types: {args.what}",
+                hint="leave --bits out",
+            )
         document = schedule_model(args.what, target, rows=args.rows)
     else:
-        problem = dataclasses.replace(shape, input_bits=args.bits)
+        problem = dataclasses.replace(shape, input_bits=args.bits or 8)
         document = schedule_shape(problem, target, rows=args.rows)
     if args.json:
         sys.stdout.write(json.dumps(document) + "\n")

@@ -64,6 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     from refmicro import bridge
+    from refmicro._files import require_folder
     from refmicro.cli._progress import progress_bar
     from refmicro.errors import UsageError
     from refmicro.memory.offline_plan import offline_plan
@@ -73,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
     _check(args)
     source = read_model(args.model)
+    require_folder(args.output.parent)
     bridge.require()
     args.plan_asked_for = bool(args.plan)
     if args.plan is None:

@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from refmicro.report.units import show_bytes, show_count
+from refmicro.report.units import counted, show_bytes, show_count
 
 PHASES = {
     "create": "when the interpreter is made",
@@ -54,8 +54,8 @@ def _head(document: dict[str, Any]) -> Text:
     build = "Cortex-M firmware (ilp32)" if document["abi"] == "ilp32" else "64-bit wheel (lp64)"
     text = Text()
     text.append(model["path"] or "model", style="bold")
-    graphs = "1 subgraph" if model["subgraphs"] == 1 else f"{model['subgraphs']} subgraphs"
-    text.append(f"\n{model['operators']} operators in {graphs}, for a {build}")
+    operators = counted(model["operators"], "operator")
+    text.append(f"\n{operators} in {counted(model['subgraphs'], 'subgraph')}, for a {build}")
     text.append(f" with {document['kernels']} kernels, TFLM {document['tflm']['wheel']}")
     return text
 

@@ -35,6 +35,11 @@ def parse_quantity(text: str, what: str) -> int:
     return round(Fraction(match[1]) * factor)
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 value`, `12,345 values`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def show_bytes(count: int) -> str:
     """`12345` to `12,345 B (12.1 KiB)`."""
     return f"{count:,} B" if count < 1024 else f"{count:,} B ({count / 1024:.1f} KiB)"

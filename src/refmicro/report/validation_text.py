@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from refmicro.report.units import show_bytes
+from refmicro.report.units import counted, show_bytes
 
 PIPE_COLUMNS = 120
 OPERATORS_SHOWN = 40
@@ -34,12 +34,12 @@ def _verdict(document: dict[str, Any]) -> Text:
     text = Text()
     text.append("equal  " if document["equal"] else "DIFFERS  ", style="bold")
     vectors, board = document["vectors"], document["board"]
-    streams = f"{vectors['count']:,} vectors"
+    streams = counted(vectors["count"], "vector")
     if vectors["steps"] > 1:
-        streams = f"{vectors['count']:,} streams of {vectors['steps']} steps"
+        streams = f"{counted(vectors['count'], 'stream')} of {vectors['steps']} steps"
     text.append(f"{document['model']['path']} on {board['id']}")
     text.append(f" ({board['name']})" if board["cpu"] else "")
-    text.append(f": {document['values']:,} values of {streams}, ")
+    text.append(f": {counted(document['values'], 'value')} of {streams}, ")
     text.append(f"{document['mismatches']:,} differ")
     first = document["first"]
     if first is not None:

@@ -11,6 +11,7 @@ inside 16 bits; where T is too large for that, the scale is wider and each addit
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ COLLECT: tuple[Collect, ...] = ("last", "all", "mean")
 
 SUM_STEPS_PER_UNIT = 4
 """The sum's scale is the result's divided by this, or wider where the sum would not fit."""
+
+MAX_STEPS = importlib.import_module("refmicro.ops.while").MAX_ITERATIONS
+"""From so many iterations on the interpreter takes a loop to be endless."""
 
 _CONDITION, _BODY = 1, 2
 
@@ -139,12 +143,17 @@ def while_loop(
             frame has one; by default the first, or a new one in front of all.
 
     Raises:
-        UsageError: a number of steps below 1, or a head that does not fit.
+        UsageError: steps below 1 or from `MAX_STEPS` on, or a head that does not fit.
         UnsupportedError: a step with no frame or with several results, or types for which TFLM has
             no kernels here.
     """
     if steps < 1:
         raise UsageError(f"a loop needs at least one step: {steps}")
+    if steps >= MAX_STEPS:
+        raise UsageError(
+            f"a loop must have fewer than {MAX_STEPS:,} steps here: {steps:,}",
+            hint="shorter sequences, or steps that the firmware counts (--stream)",
+        )
     if len(step.outputs) != 1 or not step.frames:
         raise UnsupportedError(
             "a step in a loop must have frames and one result: "
