@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ from refmicro._bridge_build import child_environment
 from refmicro.board import build, counting, emulated, emulator, session
 from refmicro.board.elf import read_elf
 from refmicro.board.protocol import BoardError, Client
-from refmicro.errors import EnvironmentMissingError, UsageError
+from refmicro.errors import DifferenceError, EnvironmentMissingError, UsageError
 
 from .conftest import fake_model, fake_vectors
 
@@ -393,6 +394,17 @@ def test_sources_that_do_not_compile(m4, tmp_path):
     assert "run it by hand" in error.value.hint
     with pytest.raises(UsageError, match=r"does not compile: .*RAM"):
         compiled(tmp_path, m4, "char all[8 << 20]; int main(void) { return all[5]; }")
+
+
+def test_emitted_c_that_does_not_compile_is_our_fault(m4, tmp_path):
+    good = fake_model()
+    source = f"{good.name}.c"
+    broken = dataclasses.replace(good, files={**good.files, source: b"int x(void) { return y; }"})
+    with pytest.raises(DifferenceError, match=r"emitted C must compile for .*error") as error:
+        build.build_runner(broken, m4, tmp_path)
+    assert error.value.exit_code == 4
+    with pytest.raises(UsageError, match="RAM"):
+        build.build_runner(good, m4, tmp_path, stack_bytes=64 << 20)
 
 
 def test_a_compiler_without_a_library(m4, tmp_path, monkeypatch):

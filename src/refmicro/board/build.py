@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from refmicro.errors import EnvironmentMissingError, UsageError
+from refmicro.errors import DifferenceError, EnvironmentMissingError, UsageError
 
 from .elf import MARKS_SECTION, read_elf
 from .emulated import HOW_TO_INSTALL, EmulatedBoard, find_emulated, firmware_folder
@@ -19,6 +19,9 @@ from .emulated import HOW_TO_INSTALL, EmulatedBoard, find_emulated, firmware_fol
 COMPILE_TIMEOUT_S = 120
 STACK_BYTES = 16384
 _NO_LIBRARY = re.compile(r"cannot read spec file|(string|stdint)\.h: No such file")
+
+_TOO_LARGE = re.compile("overflowed|will not fit")
+"""What the linker says of a program that the board's memory cannot hold."""
 
 C_FLAGS = ("-std=c99", "-O2", "-g", "-ffunction-sections", "-fdata-sections", "-ffreestanding")
 
@@ -242,8 +245,27 @@ def build_runner(
 
     Raises:
         EnvironmentMissingError: no compiler here.
-        UsageError: the program does not compile, or does not fit the board.
+        UsageError: the program does not fit the board.
+        DifferenceError: the emitted C does not compile.
     """
+    try:
+        return _built(model, board, folder, stack_bytes, flags)
+    except UsageError as error:
+        if _TOO_LARGE.search(error.message):
+            raise
+        raise DifferenceError(
+            f"the emitted C must compile for {board.id}: {error.message}",
+            hint="report the model, this is a fault of an emitter",
+        ) from error
+
+
+def _built(
+    model: RunnerModel,
+    board: EmulatedBoard,
+    folder: Path,
+    stack_bytes: int,
+    flags: Sequence[str],
+) -> Built:
     for name, data in model.files.items():
         (folder / name).write_bytes(data)
     (folder / "golden_model.h").write_text(golden_model_header(model))
