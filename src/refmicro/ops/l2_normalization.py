@@ -23,7 +23,7 @@ from refmicro.ops._elementwise import (
     require_zero_points,
 )
 from refmicro.ops._fixed_functions import inverse_square_root, wrap_int32
-from refmicro.ops._spec import EvalContext, OpData, OpSpec, PrepareContext
+from refmicro.ops._spec import BindContext, EvalContext, OpData, OpSpec, PrepareContext, Step
 from refmicro.types import DType
 
 
@@ -67,6 +67,19 @@ def evaluate(ctx: EvalContext, data: L2Normalization) -> None:
     ctx.set_output(0, out.reshape(x.shape[0], *data.shape))
 
 
+def bind(ctx: BindContext, data: L2Normalization) -> list[Step] | None:
+    """One call for all rows."""
+    x, out = ctx.input(0), ctx.output(0)
+    if data.zero_point is None or x.size != out.size:
+        return None
+    return [
+        (
+            _normalize.ready,
+            (x.reshape(-1, data.depth), data.zero_point, out.reshape(-1, data.depth)),
+        )
+    ]
+
+
 @jit
 def _normalize(x, zero_point, out):
     for row in range(x.shape[0]):
@@ -87,4 +100,5 @@ OP = OpSpec(
     evaluate,
     OpData(lp64=4, ilp32=4),
     params="TfLiteL2NormParams",
+    bind=bind,
 )

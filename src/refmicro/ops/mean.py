@@ -20,6 +20,7 @@ from refmicro.ops._reduce import (
     OP_DATA,
     PARAMS,
     Reduction,
+    bind_quantized,
     evaluate_quantized,
     ordered_sums,
     prepare_mean_or_sum,
@@ -54,4 +55,4 @@ def evaluate(ctx: EvalContext, data: Reduction) -> None:
     ctx.set_output(0, (sums / np.float32(data.terms)).reshape(x.shape[0], *data.output.shape))
 
 
-OP = OpSpec("MEAN", prepare, evaluate, OP_DATA, params=PARAMS)
+OP = OpSpec("MEAN", prepare, evaluate, OP_DATA, params=PARAMS, bind=bind_quantized)

@@ -22,7 +22,7 @@ from refmicro.ops._elementwise import Lookup, Map, evaluate_single
 from refmicro.ops._fixed_functions import inverse_square_root
 from refmicro.ops._requantize import multiplier_pair
 from refmicro.ops._rescale import OP_DATA, prepare_rescaled
-from refmicro.ops._spec import EvalContext, OpSpec, PrepareContext
+from refmicro.ops._spec import BindContext, EvalContext, OpSpec, PrepareContext, Step
 from refmicro.types import DType
 
 _SHIFT = 20
@@ -58,12 +58,24 @@ def evaluate(ctx: EvalContext, data: Rsqrt) -> None:
     Raises:
         UnsupportedError: for such an input; TFLM's Invoke returns an error.
     """
-    if data.lowest is not None and (lowest := int(ctx.input(0).min())) < data.lowest:
+    if data.lowest is not None:
+        _require_lowest(ctx.input(0), data.lowest)
+    evaluate_single(ctx, data.compute)
+
+
+def bind(ctx: BindContext, data: Rsqrt) -> list[Step] | None:
+    """A look-up after the same check."""
+    steps = data.compute.bind(ctx) if data.lowest is not None else None
+    return None if steps is None else [(_require_lowest, (ctx.input(0), data.lowest)), *steps]
+
+
+def _require_lowest(x: np.ndarray, lowest: int) -> None:
+    found = int(x.min())
+    if found < lowest:
         raise UnsupportedError(
-            f"RSQRT: inputs must not be below the zero point {data.lowest}: {lowest}",
+            f"RSQRT: inputs must not be below the zero point {lowest}: {found}",
             hint="TFLM's Invoke fails on such an input; quantize the input so that it cannot occur",
         )
-    evaluate_single(ctx, data.compute)
 
 
 def _rsqrt(x: np.ndarray) -> np.ndarray:
@@ -83,4 +95,4 @@ def _rsqrt_int8(x, zero_point, multiplier, shift, output_zero_point, out):
             out[i] = clamp(value + output_zero_point, -128, 127)
 
 
-OP = OpSpec("RSQRT", prepare, evaluate, OP_DATA)
+OP = OpSpec("RSQRT", prepare, evaluate, OP_DATA, bind=bind)

@@ -47,7 +47,7 @@ from refmicro.ops._fixed_functions import (
 from refmicro.ops._libm import expf
 from refmicro.ops._lut import lut_int16, lut_lookup
 from refmicro.ops._requantize import multiplier_pair
-from refmicro.ops._spec import EvalContext, OpData, OpSpec, PrepareContext
+from refmicro.ops._spec import BindContext, EvalContext, OpData, OpSpec, PrepareContext, Step
 from refmicro.types import DType, Tensor
 
 _DIFFERENCE_BITS = 5
@@ -138,15 +138,34 @@ def evaluate(ctx: EvalContext, data: Softmax) -> None:
         out = _evaluate_float(rows, np.float32(data.beta))
     else:
         out = np.empty(rows.shape, data.output.dtype.numpy)
-        if data.input is DType.INT16:
-            _softmax_int16(rows, data.multiplier, data.shift, *_luts(), out)
-        elif not _softmax_int8(rows, data.exponentials, 8 * out.itemsize, out):
-            raise UnsupportedError(
-                "SOFTMAX: the exponentials of an int8 row must sum to less than "
-                f"{512 if out.itemsize == 1 else 8192}",
-                hint="TFLM ends the program on such a row; use int16 for input and output",
-            )
+        function, arguments = _step(data, rows, out)
+        function(*arguments)
     ctx.set_output(0, out.reshape(x.shape[0], *data.output.shape))
+
+
+def bind(ctx: BindContext, data: Softmax) -> list[Step] | None:
+    """One call for all rows."""
+    x, out = ctx.input(0), ctx.output(0)
+    if data.input is DType.FLOAT32 or x.size != out.size:
+        return None
+    return [_step(data, x.reshape(-1, data.depth), out.reshape(-1, data.depth))]
+
+
+def _step(data: Softmax, rows: np.ndarray, out: np.ndarray) -> Step:
+    if data.input is DType.INT16:
+        return _softmax_int16.ready, (rows, data.multiplier, data.shift, *_luts(), out)
+    return _softmax_or_refuse, (rows, data.exponentials, 8 * out.itemsize, out)
+
+
+def _softmax_or_refuse(
+    rows: np.ndarray, exponentials: np.ndarray, output_bits: int, out: np.ndarray
+) -> None:
+    if not _softmax_int8(rows, exponentials, output_bits, out):
+        raise UnsupportedError(
+            "SOFTMAX: the exponentials of an int8 row must sum to less than "
+            f"{512 if output_bits == 8 else 8192}",
+            hint="TFLM ends the program on such a row; use int16 for input and output",
+        )
 
 
 def _evaluate_float(rows: np.ndarray, beta: np.float32) -> np.ndarray:
@@ -235,4 +254,5 @@ OP = OpSpec(
     evaluate,
     OpData(lp64=80, ilp32=56, cmsis_nn=64),
     params="TfLiteSoftmaxParams",
+    bind=bind,
 )

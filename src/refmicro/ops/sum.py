@@ -19,6 +19,7 @@ from refmicro.ops._reduce import (
     OP_DATA,
     PARAMS,
     Reduction,
+    bind_quantized,
     evaluate_quantized,
     ordered_sums,
     prepare_mean_or_sum,
@@ -41,4 +42,4 @@ def evaluate(ctx: EvalContext, data: Reduction) -> None:
     ctx.set_output(0, sums.reshape(x.shape[0], *data.output.shape))
 
 
-OP = OpSpec("SUM", prepare, evaluate, OP_DATA, params=PARAMS)
+OP = OpSpec("SUM", prepare, evaluate, OP_DATA, params=PARAMS, bind=bind_quantized)

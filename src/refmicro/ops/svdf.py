@@ -21,7 +21,8 @@ from functools import cached_property
 
 import numpy as np
 
-from refmicro import _gemm
+from refmicro import _gemm, _int8_gemm
+from refmicro._gemm import row_times
 from refmicro._jit import jit
 from refmicro.ops import _activation as activation
 from refmicro.ops._libm import tanhf
@@ -30,12 +31,24 @@ from refmicro.ops._requantize import (
     Requantizer,
     largest_magnitude,
     multiplier_pair,
+    requantize_row,
     require_zero_point,
 )
-from refmicro.ops._spec import EvalContext, Node, OpData, OpSpec, PrepareContext
+from refmicro.ops._spec import (
+    BindContext,
+    EvalContext,
+    Node,
+    OpData,
+    OpSpec,
+    PrepareContext,
+    Step,
+)
 from refmicro.types import INTEGER_LIMITS, DType, Tensor
 
 _BIAS_DIFFERENCE_MAX = 1e-5
+_FEW_ROWS = 4
+"""Up to so many rows, one call for everything is faster than a product of bytes."""
+
 _INFINITE = np.float32(-np.inf), np.float32(np.inf)
 
 
@@ -87,6 +100,22 @@ class Svdf:
         """Bias less the state's zero point times the time weights, int64 of shape (units,)."""
         folded = self.state.zero_point * self.unit_weights.astype(np.int64).sum(1)
         return self.bias.array().reshape(-1)[: folded.size].astype(np.int64) - folded
+
+    @cached_property
+    def packed(self) -> _int8_gemm.PackedWeights:
+        """Feature weights as bytes; needs `has_bytes`."""
+        feature = self.feature
+        return _int8_gemm.pack(feature.weights, feature.folded_bias, feature.requantize.rescale)
+
+    @cached_property
+    def feature_terms(self) -> tuple:
+        """What `requantize_row` takes for features."""
+        return self.feature.bounded.row_terms(self.feature.folded_bias)
+
+    @cached_property
+    def time_terms(self) -> tuple:
+        """What `requantize_row` takes for sums over time."""
+        return self.bounded.row_terms(self.time_bias)
 
     @cached_property
     def bounded(self) -> Requantizer:
@@ -192,41 +221,78 @@ def _quantized(ctx: PrepareContext, x: Tensor, *tensors: Tensor) -> tuple[Produc
 
 def evaluate(ctx: EvalContext, data: Svdf) -> None:
     """One step: shift the state, put the new features at its end, sum over time."""
-    x = ctx.input(0)
     state = ctx.input(4)
-    x = np.broadcast_to(x, (state.shape[0], *x.shape[1:])).reshape(-1, x.shape[2])
-    # The end of each filter's memory is written below, whatever is shifted into it.
-    shifted = np.empty((x.shape[0], data.filters * data.memory), state.dtype)
-    shifted[:, :-1] = state.reshape(shifted.shape)[:, 1:]
-    shifted = shifted.reshape(-1, data.filters, data.memory)
-    out = _step_float(data, x, shifted) if data.feature is None else _step(data, x, shifted)
-    ctx.set_input(4, shifted.reshape(-1, *data.state.shape))
-    ctx.set_output(0, out.reshape(-1, *data.output.shape))
+    x = np.broadcast_to(ctx.input(0), (state.shape[0], *data.input.shape))
+    if data.feature is None:
+        out, state = _evaluate_float(data, x.reshape(-1, x.shape[2]), state)
+    else:
+        state = state.copy()
+        out = np.empty((state.shape[0], *data.output.shape), np.int8)
+        for function, arguments in _steps(data, x, state, out):
+            function(*arguments)
+    ctx.set_input(4, state)
+    ctx.set_output(0, out)
 
 
-def _step(data: Svdf, x: np.ndarray, state: np.ndarray) -> np.ndarray:
+def bind(ctx: BindContext, data: Svdf) -> list[Step] | None:
+    """A call for features and memory; the state is changed in place."""
+    x = ctx.input(0)
+    if data.feature is None or x.shape[0] != ctx.rows:
+        return None
+    return _steps(data, x, ctx.input(4), ctx.output(0))
+
+
+def _steps(data: Svdf, x: np.ndarray, state: np.ndarray, out: np.ndarray) -> list[Step]:
     feature = data.feature
-    sums = _gemm.matmul(x, feature.typed_weights, feature.raw_bound)
-    latest = feature.finish(sums, feature.folded_bias, None)
-    # The zero point is added after the clamp, so that the sum may wrap in the state's type.
-    state[:, :, -1] = latest + state.dtype.type(data.state.zero_point)
-    by_unit = state.reshape(state.shape[0], -1, data.rank * data.memory)
-    weights = data.unit_weights
-    totals = np.empty(by_unit.shape[:2], weights.dtype)
-    _unit_sums(by_unit, weights, totals)
-    return data.bounded(totals, data.time_bias)
+    x, out = x.reshape(-1, feature.depth), out.reshape(-1, data.filters // data.rank)
+    state = state.reshape(x.shape[0], data.filters, data.memory)
+    latest = np.empty((x.shape[0], data.filters), state.dtype)
+    memory = (latest, state, data.state.zero_point, data.unit_weights, data.time_terms, out)
+    if x.shape[0] > _FEW_ROWS and feature.has_bytes:
+        rows = _int8_gemm.fit(x, data.packed)
+        copies = [] if rows is x else [(np.copyto, (rows[:, : feature.depth], x))]
+        product = _int8_gemm.product_step(rows, data.packed, latest)
+        return [*copies, product, (_remember.ready, memory)]
+    return [(_step.ready, (x, feature.typed_weights, data.feature_terms, *memory))]
 
 
 @jit
-def _unit_sums(state, weights, totals):
-    """Integers: the order does not matter."""
-    for row in range(state.shape[0]):
-        for unit in range(state.shape[1]):
-            values, factors = state[row, unit], weights[unit]
-            total = np.int64(0)
-            for k in range(factors.size):
-                total += values[k] * factors[k]
-            totals[row, unit] = total
+def _step(x, feature_weights, feature_terms, latest, state, zero_point, weights, terms, out):
+    sums = np.empty(latest.shape[1], feature_weights.dtype)
+    for row in range(x.shape[0]):
+        row_times(x[row], feature_weights, sums)
+        requantize_row(sums, feature_terms, latest[row])
+    _remember(latest, state, zero_point, weights, terms, out)
+
+
+@jit
+def _remember(latest, state, zero_point, weights, terms, out):
+    """The state moves on by one value; then sums by unit, of integers in any order."""
+    last = state.shape[2] - 1
+    kind = weights.dtype.type
+    totals = np.empty(out.shape[1], weights.dtype)
+    for row in range(out.shape[0]):
+        memory = state[row].reshape(-1)
+        memory[:-1] = memory[1:]
+        for i in range(latest.shape[1]):
+            # The zero point is added after the clamp, so that the sum may wrap in the state's type.
+            state[row, i, last] = np.int64(latest[row, i]) + zero_point
+        for unit in range(totals.size):
+            first = unit * weights.shape[1]
+            total = kind(0)
+            for k in range(weights.shape[1]):
+                total = kind(total + kind(memory[first + k]) * weights[unit, k])
+            totals[unit] = total
+        requantize_row(totals, terms, out[row])
+
+
+def _evaluate_float(data: Svdf, x: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(output, state)"""
+    # The end of each filter's memory is written below, whatever is shifted into it.
+    shifted = np.empty((x.shape[0], data.filters * data.memory), state.dtype)
+    shifted[:, :-1] = state.reshape(shifted.shape)[:, 1:]
+    out = _step_float(data, x, shifted.reshape(-1, data.filters, data.memory))
+    return out.reshape(-1, *data.output.shape), shifted.reshape(state.shape)
 
 
 def _step_float(data: Svdf, x: np.ndarray, state: np.ndarray) -> np.ndarray:
@@ -282,4 +348,5 @@ OP = OpSpec(
     OpData(lp64=36, ilp32=36, cmsis_nn=40),
     params="TfLiteSVDFParams",
     macs=macs,
+    bind=bind,
 )
