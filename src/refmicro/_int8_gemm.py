@@ -234,8 +234,9 @@ def _product(rows, weights, terms, one_sided, panel, out):
         multiply_rows(
             source + first * depth,
             depth,
-            1,
-            0,
+            # Not the literals: numba would compile the kernel once more for them.
+            np.int64(1),
+            np.int64(0),
             depth,
             factors,
             frame,
@@ -270,19 +271,15 @@ def multiply_rows(
     """
     vectors = (channels + LANES - 1) // LANES
     blocks = (vectors + _MOST_VECTORS - 1) // _MOST_VECTORS
-    done = 0
+    groups, done = depth // segments // GROUP, 0
     for block in range(blocks):
         width = (vectors + blocks - 1 - block) // blocks
-        _strip(
-            source,
-            target + done * LANES,
-            count,
-            width,
+        shared = (
             step,
             channels,
             segments,
             segment_step,
-            depth // segments // GROUP,
+            groups,
             weights + done * LANES * depth,
             flip,
             frame,
@@ -290,35 +287,30 @@ def multiply_rows(
             channels - done * LANES,
             np.int64(one_sided),
         )
+        row, tall = 0, _ROWS[width]
+        while row < count:
+            if count >= tall:
+                # The last tile may compute rows again, in place of a smaller one.
+                row = min(row, count - tall)
+            a, o = source + row * step, target + row * channels + done * LANES
+            if count >= tall:
+                row += tall
+                if width == 1:
+                    _TALL_1(a, o, *shared)
+                elif width == 2:
+                    _TALL_2(a, o, *shared)
+                elif width == 3:
+                    _TALL_3(a, o, *shared)
+                else:
+                    _TALL_4(a, o, *shared)
+            else:
+                row += 1
+                if width == 1:
+                    _FLAT_1(a, o, *shared)
+                elif width == 2:
+                    _FLAT_2(a, o, *shared)
+                elif width == 3:
+                    _FLAT_3(a, o, *shared)
+                else:
+                    _FLAT_4(a, o, *shared)
         done += width
-
-
-@jit
-def _strip(source, target, rows, width, *rest):
-    """One block of columns. The last tile may compute rows again, in place of a smaller one."""
-    step, out_step = rest[0], rest[1]
-    row, tall = 0, _ROWS[width]
-    while row < rows:
-        if rows >= tall:
-            row = min(row, rows - tall)
-        a, o = source + row * step, target + row * out_step
-        if rows >= tall:
-            row += tall
-            if width == 1:
-                _TALL_1(a, o, *rest)
-            elif width == 2:
-                _TALL_2(a, o, *rest)
-            elif width == 3:
-                _TALL_3(a, o, *rest)
-            else:
-                _TALL_4(a, o, *rest)
-        else:
-            row += 1
-            if width == 1:
-                _FLAT_1(a, o, *rest)
-            elif width == 2:
-                _FLAT_2(a, o, *rest)
-            elif width == 3:
-                _FLAT_3(a, o, *rest)
-            else:
-                _FLAT_4(a, o, *rest)

@@ -177,7 +177,7 @@ def _convolve(
                     outside,
                     width,
                     channels,
-                    1,
+                    np.int64(1),
                     pad_x,
                 )
             multiply_rows(
