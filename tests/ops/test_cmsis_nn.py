@@ -101,7 +101,8 @@ def test_per_channel_int16_is_refused():
 )
 def test_transpose_conv(dtype, channels, stride, scratch):
     weights = quantized(DType.INT8, (5, 3, 3, channels))
-    inputs = [tensor(DType.INT32, (4,)), weights, quantized(dtype, (1, 5, 5, channels)), None]
+    bias = tensor(DType.INT64, (5,)) if dtype is DType.INT16 else None
+    inputs = [tensor(DType.INT32, (4,)), weights, quantized(dtype, (1, 5, 5, channels)), bias]
     options = {"stride_h": stride[0], "stride_w": stride[1]}
     got = asked("TRANSPOSE_CONV", inputs, quantized(dtype, (1, 5, 5, 5)), **options)
     assert got.scratch_bytes == scratch
@@ -138,3 +139,60 @@ def test_other_operators_ask_for_what_the_reference_kernels_ask_for():
     node = Node("ADD", (), (), {})
     context = PrepareContext(node, BUILD, None)
     assert requests(context) is context
+
+
+def shaped(dtype, *shape, point=0):
+    return tensor(dtype, shape, scale=0.5, zero_point=point)
+
+
+FIVE, FOUR = (1, 2, 1, 2, 3), (2, 1, 2, 3)
+IMAGE, FILTER = (1, 8, 8, 4), shaped(DType.INT8, 4, 3, 3, 4)
+STEP = {"stride_w": 1, "stride_h": 1, "depth_multiplier": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad", "words"),
+    [
+        ("ADD", [(DType.INT16, FOUR, 0)] * 3, (DType.INT16, FOUR, 5), "zero point 0"),
+        ("BATCH_MATMUL", [(DType.INT8, FOUR, 3)] * 3, (DType.INT8, FIVE, 3), "4 dimensions"),
+        ("MAXIMUM", [(DType.INT16, FOUR, 0)] * 3, (DType.INT16, FIVE, 0), "4 dimensions"),
+        ("MINIMUM", [(DType.INT8, FOUR, 0)] * 3, (DType.INT8, FIVE, 0), "4 dimensions"),
+        ("TRANSPOSE", [(DType.INT8, FOUR, 0)] * 3, (DType.INT8, FIVE, 0), "4 dimensions"),
+    ],
+)
+def test_what_cmsis_nn_refuses(name, good, bad, words):
+    tensors = [shaped(dtype, *shape, point=point) for dtype, shape, point in good]
+    asked(name, tensors[:2], tensors[2])
+    dtype, shape, point = bad
+    odd = shaped(dtype, *shape, point=point)
+    for inputs, output in (([odd, tensors[1]], tensors[2]), (tensors[:2], odd)):
+        with pytest.raises(Refused, match=words):
+            asked(name, inputs, output)
+
+
+@pytest.mark.parametrize("name", ["CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"])
+def test_int16_has_no_zero_points(name):
+    for point, side in ((0, "none"), (7, "input"), (7, "output")):
+        x = shaped(DType.INT16, *IMAGE, point=point if side == "input" else 0)
+        output = shaped(DType.INT16, *IMAGE, point=point if side == "output" else 0)
+        if side == "none":
+            asked(name, [x, FILTER, None], output, **STEP)
+        else:
+            with pytest.raises(Refused, match="zero point 0"):
+                asked(name, [x, FILTER, None], output, **STEP)
+
+
+def test_int16_transpose_conv_needs_a_bias():
+    shape, x = shaped(DType.INT32, 4), shaped(DType.INT16, *IMAGE)
+    bias = tensor(DType.INT64, (4,))
+    asked("TRANSPOSE_CONV", [shape, FILTER, x, bias], x, **STEP)
+    for missing in ([shape, FILTER, x], [shape, FILTER, x, None]):
+        with pytest.raises(Refused, match="bias"):
+            asked("TRANSPOSE_CONV", missing, x, **STEP)
+
+
+def test_types_that_cmsis_nn_leaves_to_the_reference():
+    five = shaped(DType.INT16, *FIVE)
+    asked("TRANSPOSE", [five, five], five)
+    odd = shaped(DType.INT8, *FOUR, point=5)
+    asked("ADD", [odd, odd], odd)

@@ -29,12 +29,53 @@ def requests(reference: PrepareContext) -> PrepareContext:
     Raises:
         Refused: where the CMSIS-NN kernel refuses what the reference kernel takes.
     """
+    for check in _CHECKS.get(reference.node.name, ()):
+        check(reference)
     prepare = _PREPARE.get(reference.node.name)
     if prepare is None:
         return reference
     context = PrepareContext(reference.node, reference.build, reference.model)
     prepare(context)
     return context
+
+
+def _symmetric_int16(ctx: PrepareContext) -> None:
+    """int16 tensors have the zero point 0; the reference kernels of ADD and convolutions take or
+    ignore others."""
+    first = ctx.node.input(0)
+    if first is None or first.dtype is not DType.INT16:
+        return
+    for tensor in (*ctx.node.inputs, *ctx.node.outputs):
+        if tensor is not None and tensor.dtype is DType.INT16:
+            ctx.require(
+                tensor.zero_point == 0,
+                "an int16 tensor must have the zero point 0 in CMSIS-NN",
+                tensor.zero_point,
+            )
+
+
+def _four_dimensions(ctx: PrepareContext) -> None:
+    """Shapes go into a struct of four; longer ones are refused or written past its end."""
+    for tensor in (*ctx.node.inputs, *ctx.node.outputs):
+        if tensor is not None:
+            ctx.require(
+                len(tensor.shape) <= 4,
+                "a tensor must have at most 4 dimensions in CMSIS-NN",
+                list(tensor.shape),
+            )
+
+
+def _four_dimensions_of_int8(ctx: PrepareContext) -> None:
+    if ctx.node.outputs[0].dtype is DType.INT8:
+        _four_dimensions(ctx)
+
+
+def _bias_of_int16(ctx: PrepareContext) -> None:
+    """The kernel looks at the type of a bias that is not there."""
+    if ctx.node.outputs[0].dtype is DType.INT16:
+        ctx.require_shape(
+            ctx.node.input(3) is not None, "an int16 output must have a bias in CMSIS-NN", "none"
+        )
 
 
 def _per_channel(ctx: PrepareContext, channels: int) -> None:
@@ -171,3 +212,16 @@ _PREPARE: dict[str, Callable[[PrepareContext], None]] = {
     "TRANSPOSE_CONV": _transpose_conv,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _unidirectional_sequence_lstm,
 }
+
+_CHECKS: dict[str, tuple[Callable[[PrepareContext], None], ...]] = {
+    "ADD": (_symmetric_int16,),
+    "BATCH_MATMUL": (_four_dimensions,),
+    "CONV_2D": (_symmetric_int16,),
+    "DEPTHWISE_CONV_2D": (_symmetric_int16,),
+    "FULLY_CONNECTED": (_symmetric_int16,),
+    "MAXIMUM": (_four_dimensions,),
+    "MINIMUM": (_four_dimensions,),
+    "TRANSPOSE": (_four_dimensions_of_int8,),
+    "TRANSPOSE_CONV": (_bias_of_int16,),
+}
+"""What the CMSIS-NN kernel refuses, or goes wrong with, and the reference kernel takes."""
