@@ -57,6 +57,24 @@ def test_quantize_multiplier_refuses_what_is_not_finite(real):
         fp.quantize_multiplier(real)
 
 
+def assert_both_roundings(x, multiplier, shift):
+    high = fp.saturating_rounding_doubling_high_mul.python(x, multiplier)
+    want = fp.rounding_divide_by_pot.python(high, -shift)
+    assert fp.multiply_below_one.python(x, multiplier, shift) == want
+
+
+@given(int32, st.integers(-(2**31) + 1, 2**31 - 1), st.integers(-31, 0))
+def test_both_roundings_in_one_sum(x, multiplier, shift):
+    assert_both_roundings(x, multiplier, shift)
+
+
+@given(st.integers(-40, 40), st.integers(-3, 3), multipliers, st.integers(-31, -1))
+def test_both_roundings_near_half_an_integer(step, near, multiplier, shift):
+    real = Fraction(2 * step + 1, 2) * Fraction(2) ** (31 - shift) / max(multiplier, 1)
+    x = min(max(math.floor(real) + near, fp.INT32_MIN), fp.INT32_MAX)
+    assert_both_roundings(x, multiplier, shift)
+
+
 @given(st.lists(int32, min_size=1, max_size=40), multipliers, st.integers(-31, 8))
 def test_compiled_and_python_agree(values, multiplier, shift):
     x = np.array(values, np.int64)

@@ -103,7 +103,26 @@ def multiply_by_quantized_multiplier(x, multiplier, shift):
         x = x << shift
         x = ((x + 2147483648) & 4294967295) - 2147483648
         return saturating_rounding_doubling_high_mul(x, multiplier)
-    return rounding_divide_by_pot(saturating_rounding_doubling_high_mul(x, multiplier), -shift)
+    return multiply_below_one(x, multiplier, shift)
+
+
+@jit(inline=True)
+def multiply_below_one(x, multiplier, shift):
+    """The same for a shift in -31..0 and a multiplier above -2^31.
+
+    The rounded high product, divided by a power of two and rounded again, is one sum in units of
+    the product: `docs/decisions/0003-proven-float-requantisation.md` derives it. Nothing here
+    passes 2^63.
+    Source: `MultiplyByQuantizedMultiplierSmallerThanOneExp` in `common.h` beside it.
+    """
+    product = x * multiplier
+    if shift == 0:
+        return (product + 1073741824) >> 31
+    right = 31 - shift
+    nudge = 1073741824 + (1 << (right - 1))
+    if product < 0:
+        nudge -= 2147483648
+    return (product + nudge) >> right
 
 
 @jit(inline=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from refmicro._jit import jit
+from refmicro.fixedpoint import multiply_below_one
 from refmicro.ops._elementwise import (
     Broadcast,
     Pairwise,
@@ -19,7 +20,6 @@ from refmicro.ops._elementwise import (
     require_same_type,
     require_zero_points,
 )
-from refmicro.ops._fixed_functions import multiply_below_one
 from refmicro.ops._spec import OpData, PrepareContext
 from refmicro.types import DType, Tensor
 

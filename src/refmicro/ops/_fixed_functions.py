@@ -30,12 +30,6 @@ def wrap_int32(x):
     return ((x + 2147483648) & 4294967295) - 2147483648
 
 
-@jit(inline=True)
-def multiply_below_one(x, multiplier, shift):
-    """`MultiplyByQuantizedMultiplierSmallerThanOneExp`: never a left shift, so shift <= 0."""
-    return rounding_divide_by_pot(saturating_rounding_doubling_high_mul(x, multiplier), -shift)
-
-
 @jit
 def leading_zeros(x):
     """Zero bits above the highest one of a 32-bit value that is not negative."""

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from refmicro._jit import jit
-from refmicro.fixedpoint import clamp
+from refmicro.fixedpoint import clamp, multiply_below_one
 from refmicro.ops._activation import quantized_range
 from refmicro.ops._elementwise import multiplier_below_one, require_scale, require_zero_points
-from refmicro.ops._fixed_functions import multiply_below_one
 from refmicro.ops._pair_formula import Formula, real_factor, weighted_sum
 from refmicro.ops._spec import PrepareContext
 from refmicro.types import DType, Tensor

@@ -11,7 +11,11 @@ from __future__ import annotations
 import numpy as np
 
 from refmicro._jit import jit
-from refmicro.fixedpoint import clamp, multiply_by_quantized_multiplier
+from refmicro.fixedpoint import (
+    clamp,
+    multiply_below_one,
+    multiply_by_quantized_multiplier,
+)
 from refmicro.ops._elementwise import (
     Broadcast,
     Pairwise,
@@ -22,7 +26,7 @@ from refmicro.ops._elementwise import (
     require_same_type,
     require_scale,
 )
-from refmicro.ops._fixed_functions import multiply_below_one, wrap_int32
+from refmicro.ops._fixed_functions import wrap_int32
 from refmicro.ops._requantize import multiplier_pair
 from refmicro.ops._spec import OpData, OpSpec, PrepareContext
 from refmicro.types import INTEGER_LIMITS, DType, Tensor
