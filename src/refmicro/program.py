@@ -255,6 +255,8 @@ def _check_values(model: Model) -> None:
     `tensorflow/lite/micro/micro_allocation_info.cc`).
     """
     for number, graph in enumerate(model.subgraphs):
+        # TFLM_DECODE takes its constants as bytes, whatever their type.
+        encoded = {i for op in graph.operators if op.name == "TFLM_DECODE" for i in op.inputs}
         for index, tensor in enumerate(graph.tensors):
             if tensor.dtype.itemsize_bytes is None:
                 raise UnsupportedError(
@@ -262,7 +264,8 @@ def _check_values(model: Model) -> None:
                     f"of: {tensor.dtype}",
                     hint="`refmicro lint` says what to write instead",
                 )
-            if tensor.dtype is DType.BOOL and bytes(tensor.data or b"").strip(b"\0\1"):
+            is_bool = tensor.dtype is DType.BOOL and index not in encoded
+            if is_bool and bytes(tensor.data or b"").strip(b"\0\1"):
                 raise InvalidModelError(
                     f"subgraph {number}, tensor {index}: a bool constant must hold 0 and 1 alone: "
                     "found other bytes",
