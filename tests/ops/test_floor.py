@@ -1,26 +1,11 @@
 """FLOOR against the real TFLM."""
 
-import numpy as np
 import pytest
 
-from refmicro.types import DType
-from tests.ops.elementwise import floats, single_model
-from tests.ops.harness import compare
+from tests.ops.float_cases import RoundingCases
 
 pytestmark = pytest.mark.oracle
 
 
-@pytest.mark.parametrize("spread", [0.1, 4.0, 1e5])
-def test_float32(spread):
-    values = floats(1, 20000, spread=spread)
-    compare(single_model("FLOOR", DType.FLOAT32, (20000,)), [values], expect="run")
-
-
-def test_halves_and_large_values():
-    values = np.float32([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 2**23 - 0.5, 2**23 + 1, 1e20, -1e20])
-    compare(single_model("FLOOR", DType.FLOAT32, (10,)), [values[None]], expect="run")
-
-
-@pytest.mark.parametrize("dtype", [DType.INT8, DType.INT16, DType.INT32, DType.UINT8])
-def test_other_types_are_refused(dtype):
-    compare(single_model("FLOOR", dtype, (3,), scales=(0.1, 0.1)), rows=1, expect="refuse")
+class TestFloor(RoundingCases):
+    NAME = "FLOOR"

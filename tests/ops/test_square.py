@@ -4,22 +4,16 @@ import pytest
 
 from refmicro.types import DType
 from tests.ops.elementwise import floats, single_model
+from tests.ops.float_cases import OneTypeCases
 from tests.ops.harness import compare
 
 pytestmark = pytest.mark.oracle
 
 
-@pytest.mark.parametrize("spread", [0.1, 4.0, 1e5])
-def test_float32(spread):
-    values = floats(1, 20000, spread=spread)
-    compare(single_model("SQUARE", DType.FLOAT32, (20000,)), [values], expect="run")
+class TestSquare(OneTypeCases):
+    NAME = "SQUARE"
 
-
-@pytest.mark.parametrize("dtype", [DType.INT8, DType.INT16, DType.INT32, DType.UINT8])
-def test_other_types_are_refused(dtype):
-    compare(single_model("SQUARE", dtype, (3,), scales=(0.1, 0.1)), rows=1, expect="refuse")
-
-
-def test_types_must_agree():
-    model = single_model("SQUARE", DType.FLOAT32, (3,), output=DType.INT32)
-    compare(model, rows=1, expect="refuse")
+    @pytest.mark.parametrize("spread", [0.1, 4.0, 1e5])
+    def test_float32(self, spread):
+        values = floats(1, 20000, spread=spread)
+        compare(single_model("SQUARE", DType.FLOAT32, (20000,)), [values], expect="run")
