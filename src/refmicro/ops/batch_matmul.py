@@ -16,23 +16,37 @@ Source: `tensorflow/lite/micro/kernels/batch_matmul{,_common}.cc`,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from refmicro import _gemm
+from refmicro._jit import jit
 from refmicro.ops._requantize import (
     Requantizer,
     largest_magnitude,
     multiplier_pair,
+    requantize_row,
     require_zero_point,
 )
-from refmicro.ops._spec import EvalContext, Node, OpData, OpSpec, PrepareContext
+from refmicro.ops._spec import (
+    BindContext,
+    EvalContext,
+    Node,
+    OpData,
+    OpSpec,
+    PrepareContext,
+    Step,
+)
 from refmicro.types import INTEGER_LIMITS, Abi, DType, Tensor
 
 _QUANTIZATION_BYTES = 28
 _EVAL_TENSOR_BYTES = {Abi.LP64: 24, Abi.ILP32: 12}
+_FEW_OUTPUTS = 1 << 12
+"""Up to so many outputs of one product, sums are requantised together."""
+
 _NO_LIMITS = np.float32(-np.inf), np.float32(np.inf)
 
 
@@ -146,6 +160,45 @@ def evaluate(ctx: EvalContext, data: BatchMatMul) -> None:
     ctx.set_output(0, out.reshape(batch, *data.output.shape))
 
 
+def bind(ctx: BindContext, data: BatchMatMul) -> list[Step] | None:
+    """One call for all matrices, where none is used twice and they are small."""
+    a, b, out = ctx.input(0), ctx.input(1), ctx.output(0)
+    alone = data.left.shape[:-2] == data.right.shape[:-2] and len(a) == len(b) == ctx.rows
+    size = math.prod(data.output.shape[-2:])
+    if data.requantize is None or not alone or not 0 < size <= _FEW_OUTPUTS or not a.size:
+        return None
+    a, b = (x.reshape(-1, *x.shape[-2:]) for x in (a, b))
+    a = a.swapaxes(1, 2) if data.adj_x else a
+    b = b if data.adj_y else b.swapaxes(1, 2)
+    terms = data.requantize.broadcast(size).row_terms()
+    points = data.left.zero_point, data.right.zero_point
+    return [(_products.ready, (a, b, *points, terms, out.reshape(-1, *out.shape[-2:])))]
+
+
+@jit
+def _products(a, b, a_zero_point, b_zero_point, terms, out):
+    """Sums over the last axis of a, (matrices, rows, depth), and of b, (matrices, columns, depth).
+
+    Both are copied to 32 bits that lie together; so many has a product of two values.
+    """
+    depth, columns = a.shape[2], b.shape[1]
+    left, right = np.empty(depth, np.int32), np.empty((columns, depth), np.int32)
+    sums = np.empty((a.shape[1], columns), np.int64)
+    for n in range(out.shape[0]):
+        for column in range(columns):
+            for k in range(depth):
+                right[column, k] = np.int64(b[n, column, k]) - b_zero_point
+        for row in range(a.shape[1]):
+            for k in range(depth):
+                left[k] = np.int64(a[n, row, k]) - a_zero_point
+            for column in range(columns):
+                values, total = right[column], 0
+                for k in range(depth):
+                    total += np.int64(np.int32(left[k] * values[k]))
+                sums[row, column] = total
+        requantize_row(sums.reshape(-1), terms, out[n].reshape(-1))
+
+
 def _operand(x: np.ndarray, swapped: bool, leading: tuple[int, ...]) -> np.ndarray:
     """(B, ..., rows, columns) with as many dimensions as the output."""
     x = x.swapaxes(-1, -2) if swapped else x
@@ -174,4 +227,5 @@ OP = OpSpec(
     OpData(lp64=32, ilp32=16, cmsis_nn=36),
     params="TfLiteBatchMatMulParams",
     macs=macs,
+    bind=bind,
 )

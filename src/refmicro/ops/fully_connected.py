@@ -25,6 +25,7 @@ from functools import cached_property
 import numpy as np
 
 from refmicro import _gemm, _int8_dots, _int8_gemm
+from refmicro._gemm import row_times
 from refmicro._jit import jit
 from refmicro.ops._activation import float_range
 from refmicro.ops._product import (
@@ -38,6 +39,7 @@ from refmicro.ops._requantize import (
     Requantizer,
     double_rule,
     prepare_requantizer,
+    requantize_row,
     require_zero_point,
 )
 from refmicro.ops._spec import (
@@ -78,6 +80,11 @@ class FullyConnected(Product):
     def rowwise_weights(self) -> np.ndarray:
         """The constant filter with its offset, int16 of shape (channels, depth)."""
         return np.ascontiguousarray(self.weights.T)
+
+    @cached_property
+    def row_terms(self) -> tuple:
+        """What `requantize_row` takes."""
+        return self.bounded.row_terms(self.folded_bias)
 
     @cached_property
     def packed(self) -> _int8_gemm.PackedWeights:
@@ -279,6 +286,8 @@ def bind(ctx: BindContext, data: FullyConnected) -> list[Step] | None:
     count = ctx.rows * data.rows
     if count > _FEW_ROWS and count * data.channels * data.depth > _FEW_PRODUCTS:
         return _bind_many(ctx, data)
+    if x.dtype == np.int16:
+        return _bind_int16(ctx, data)
     if x.dtype != np.int8 or x.shape[0] != ctx.rows:
         return None
     if data.has_computed_bias or max(data.bound, data.raw_bound) >= 1 << 31:
@@ -296,6 +305,16 @@ def bind(ctx: BindContext, data: FullyConnected) -> list[Step] | None:
     sizes = (x.size // ctx.rows, data.rows, data.depth)
     arguments = (x.reshape(-1), *sizes, weights.reshape(-1), *offsets, *terms)
     return [(_rows_times.ready, (*arguments, out.reshape(count, -1)))]
+
+
+def _bind_int16(ctx: BindContext, data: FullyConnected) -> list[Step] | None:
+    x, out = ctx.input(0), ctx.output(0).reshape(-1, data.channels)
+    if not data.filter.is_constant or data.has_computed_bias:
+        return None
+    if x.size != out.shape[0] * data.depth:
+        return None
+    arguments = (x.reshape(-1, data.depth), data.typed_weights, data.row_terms, out)
+    return [(_constant_rows_times.ready, arguments)]
 
 
 def _bind_many(ctx: BindContext, data: FullyConnected) -> list[Step] | None:
@@ -317,6 +336,14 @@ def _bind_many(ctx: BindContext, data: FullyConnected) -> list[Step] | None:
     longer = np.zeros((out.shape[0], data.packed.depth), np.int8)
     step = _int8_gemm.product_step(longer, data.packed, out)
     return [(np.copyto, (longer[:, : data.depth], rows)), step]
+
+
+@jit
+def _constant_rows_times(x, weights, terms, out):
+    sums = np.empty(out.shape[1], weights.dtype)
+    for row in range(out.shape[0]):
+        row_times(x[row], weights, sums)
+        requantize_row(sums, terms, out[row])
 
 
 @jit
