@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from refmicro._run import Context, GraphPlan, Run
+from refmicro._run import Context, GraphPlan, Run, State
 from refmicro.ops._spec import Step
 from refmicro.program import PreparedNode
 
@@ -95,6 +95,8 @@ class BoundGraph:
         self._graph = graph
         self._index = index
         self._stored: dict[int, np.ndarray] = {}
+        self._kept: dict[int, tuple[np.ndarray, ...]] = {}
+        self._kept_stored: dict[int, tuple[np.ndarray, ...]] = {}
         self._contexts: list[_StepContext] = []
         self._owned: dict[int, np.ndarray] = {}
         self._users: Counter[int] = Counter()
@@ -151,6 +153,8 @@ class BoundGraph:
         for tensor in operator.outputs:
             self.allocate(tensor)
         if steps is not None:
+            if binding.kept is not None:
+                self._kept[node.index] = binding.kept
             return [*steps, *binding.copies]
         context = _StepContext(self._index, self._graph, self.memory, self.rows)
         context.node, context.step = operator, node.index
@@ -165,25 +169,34 @@ class BoundGraph:
         memory = self.memory
         for tensor, values in zip(self._graph.inputs, inputs, strict=True):
             np.copyto(memory[tensor], values)
-        self._load(run.state.variables)
+        self._load(run.state)
         try:
             for function, arguments in self._steps:
                 function(*arguments)
         finally:
-            self._save(run.state.variables)
+            self._save(run.state)
         return [self._whole(memory[tensor]).copy() for tensor in self._graph.outputs]
 
-    def _load(self, variables: dict[tuple[int, int], np.ndarray]) -> None:
-        """Take the values of variable tensors, unless they are those of the last invocation."""
+    def _load(self, state: State) -> None:
+        """Take the values of variable tensors and what operators keep, unless they are those of
+        the last invocation."""
         for tensor in self._graph.variables:
-            values = variables[self._index, tensor]
+            values = state.variables[self._index, tensor]
             if values is not self._stored.get(tensor):
                 np.copyto(self.memory[tensor], values)
+        for step, memory in self._kept.items():
+            kept = state.nodes[self._index, step]
+            if kept is not self._kept_stored.get(step):
+                for target, values in zip(memory, kept, strict=True):
+                    np.copyto(target, values)
 
-    def _save(self, variables: dict[tuple[int, int], np.ndarray]) -> None:
+    def _save(self, state: State) -> None:
         """Give them back as arrays of their own, which nobody writes to."""
         for tensor in self._graph.variables:
-            self._stored[tensor] = variables[self._index, tensor] = self.memory[tensor].copy()
+            self._stored[tensor] = state.variables[self._index, tensor] = self.memory[tensor].copy()
+        for step, memory in self._kept.items():
+            kept = tuple(array.copy() for array in memory)
+            self._kept_stored[step] = state.nodes[self._index, step] = kept
 
     def _whole(self, array: np.ndarray) -> np.ndarray:
         if array.shape[0] == self.rows:
@@ -198,7 +211,9 @@ class _Binding:
         self.rows = graph.rows
         self.runs = graph.runs
         self.copies: list[Step] = []
+        self.kept: tuple[np.ndarray, ...] | None = None
         self._graph = graph
+        self._node = node
         self._operator = node.operator
 
     def input(self, index: int) -> np.ndarray:
@@ -216,6 +231,11 @@ class _Binding:
             self.copies.append((np.copyto, (memory, fresh := np.empty_like(memory))))
             return fresh
         return memory
+
+    def state(self) -> tuple[np.ndarray, ...]:
+        fresh = self._node.spec.state(self._node.data, self.rows)
+        self.kept = tuple(np.array(array, order="C") for array in fresh)
+        return self.kept
 
     def place(self, index: int, source: int, memory: np.ndarray) -> None:
         assert memory.flags.c_contiguous

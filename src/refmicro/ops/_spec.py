@@ -265,6 +265,10 @@ class BindContext(Protocol):
     def output(self, index: int) -> np.ndarray:
         """Memory of output `index`."""
 
+    def state(self) -> tuple[np.ndarray, ...]:
+        """Memory of what this node keeps, see `OpSpec.state`, which steps write in place: it holds
+        the values of the last invocation, contiguous."""
+
     def place(self, index: int, source: int, memory: np.ndarray) -> None:
         """Let output `index` be a contiguous view of the memory of input `source`."""
 
