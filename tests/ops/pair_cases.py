@@ -198,3 +198,39 @@ class LogicalCases:
         for kinds in ((DType.INT8, DType.BOOL), (DType.BOOL, DType.INT8)):
             with pytest.raises(InvalidModelError):
                 Interpreter(pair_model(self.NAME, kinds[0], SHAPES[1], output=kinds[1]))
+
+
+def divisors(*shape, seed=0):
+    """Like `floats`, without zeros."""
+    values = floats(*shape, seed=seed)
+    return np.where(values == 0, np.float32(0.75), values)
+
+
+class FloorCases:
+    """FLOOR_DIV and FLOOR_MOD."""
+
+    NAME = ""
+
+    @pytest.mark.parametrize("shapes", [*SHAPES, *WIDE_SHAPES[:2]])
+    def test_shapes(self, shapes):
+        inputs = [floats(2, *shapes[0]), divisors(2, *shapes[1], seed=1)]
+        compare(pair_model(self.NAME, DType.FLOAT32, shapes), inputs, expect="run")
+
+    @given(broadcast_shapes(), st.integers(0, 9))
+    def test_whole_numbers(self, shapes, seed):
+        rng = np.random.default_rng(seed)
+        a, b = (rng.integers(-9, 10, (3, *shape)).astype(np.float32) for shape in shapes[:2])
+        b[b == 0] = 4
+        compare(pair_model(self.NAME, DType.FLOAT32, shapes), [a, b], expect="run")
+
+    def test_special_values(self):
+        model = pair_model(self.NAME, DType.FLOAT32, ((97, 1), (1, 89), (97, 89)))
+        compare(model, [floats(1, 97, 1), divisors(1, 1, 89, seed=1)], expect="run")
+
+    def test_a_table_of_rows_and_columns(self):
+        inputs = [floats(2, *TABLE[0]), divisors(2, *TABLE[1], seed=1)]
+        compare(pair_model(self.NAME, DType.FLOAT32, TABLE), inputs, expect="run")
+
+    @pytest.mark.parametrize("dtype", [DType.INT8, DType.INT32, DType.INT64])
+    def test_other_types_are_refused(self, dtype):
+        compare(pair_model(self.NAME, dtype, SHAPES[1]), rows=1, expect="refuse")

@@ -7,81 +7,41 @@ from hypothesis import given
 from refmicro.errors import InvalidModelError
 from refmicro.program import prepare_model
 from refmicro.types import DType, TflmBuild
-from tests.ops.harness import compare, tensor
-from tests.ops.resizing import SIZES, resize_model
+from tests.ops.harness import compare
+from tests.ops.resizing import EITHER, SIZES, ResizeCases, compare_sizes, resize_model
 
 pytestmark = pytest.mark.oracle
 
 NAME = "RESIZE_BILINEAR"
-OPTIONS = [(False, False), (True, False), (False, True)]
 
 
-def model(*args, **changes):
-    """The operator, with changes."""
-    return resize_model(NAME, *args, **changes)
+class TestResizeBilinear(ResizeCases):
+    NAME = NAME
 
+    @pytest.mark.parametrize("dtype", [DType.INT8, DType.FLOAT32])
+    @pytest.mark.parametrize("corners", EITHER)
+    @given(SIZES)
+    def test_sizes(self, dtype, corners, sizes):
+        compare_sizes(NAME, dtype, corners, sizes)
 
-@pytest.mark.parametrize("dtype", [DType.INT8, DType.FLOAT32])
-@pytest.mark.parametrize(("align_corners", "half_pixel_centers"), OPTIONS)
-@given(SIZES)
-def test_sizes(dtype, align_corners, half_pixel_centers, sizes):
-    options = {"align_corners": align_corners, "half_pixel_centers": half_pixel_centers}
-    compare(model((2, *sizes[:2], 3), sizes[2:], dtype, **options), expect="run")
+    @pytest.mark.parametrize(
+        "changes", [{"align_corners": True, "half_pixel_centers": True}, {"dtype": DType.INT16}]
+    )
+    def test_refusals_of_its_own(self, changes):
+        compare(resize_model(NAME, **changes), expect="refuse")
 
+    def test_int8_sums_of_every_pair_of_neighbours(self):
+        """Means of two values, halves of both signs."""
+        low, high = np.meshgrid(np.arange(-128, 128), np.arange(-128, 128))
+        rows = np.stack([low, high], -1).reshape(-1, 1, 1, 2, 1).astype(np.int8)[::37]
+        compare(resize_model(NAME, (1, 1, 2, 1), (1, 3), align_corners=True), [rows], expect="run")
 
-@pytest.mark.parametrize(("align_corners", "half_pixel_centers"), OPTIONS)
-@pytest.mark.parametrize(("size", "out"), [(1, 100), (7, 300), (300, 7), (33, 96), (2, 1)])
-def test_long_axes(size, out, align_corners, half_pixel_centers):
-    """float32 rounding of the scale adds up along an axis."""
-    options = {"align_corners": align_corners, "half_pixel_centers": half_pixel_centers}
-    compare(model((1, size, 2, 1), (out, 3), DType.FLOAT32, **options), rows=2, expect="run")
+    def test_a_scale_that_leads_beyond_the_input_is_refused(self):
+        with pytest.raises(InvalidModelError, match="inside the input"):
+            prepare_model(resize_model(NAME, (1, 10, 1, 1), (6000, 1)), TflmBuild.wheel())
 
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"dtype": DType.UINT8},
-        {"image": (3, 4, 2), "out": (3, 5, 7, 2)},
-        {"size_tensor": tensor(DType.INT64, (2,), data=np.array([5, 7]))},
-        {"size_tensor": tensor(DType.INT32, (1, 2), data=np.array([[5, 7]]))},
-        {"size_tensor": tensor(DType.INT32, (2,))},
-        {"align_corners": True, "half_pixel_centers": True},
-        {"dtype": DType.INT16},
-    ],
-)
-def test_refusals(changes):
-    compare(model(**changes), expect="refuse")
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"out": (1, 5, 6, 2)},
-        {"out": (1, 5, 7, 3)},
-        {"out_type": DType.FLOAT32},
-        {"size": (0, 7), "out": (1, 1, 7, 2)},
-        {"size": (-1, 7), "out": (1, 1, 7, 2)},
-    ],
-)
-def test_malformed(changes):
-    with pytest.raises(InvalidModelError, match=NAME):
-        prepare_model(model(**changes), TflmBuild.wheel())
-
-
-def test_int8_sums_of_every_pair_of_neighbours():
-    """Means of two values, halves of both signs."""
-    low, high = np.meshgrid(np.arange(-128, 128), np.arange(-128, 128))
-    rows = np.stack([low, high], -1).reshape(-1, 1, 1, 2, 1).astype(np.int8)[::37]
-    compare(model((1, 1, 2, 1), (1, 3), align_corners=True), [rows], expect="run")
-
-
-def test_a_scale_that_leads_beyond_the_input_is_refused():
-    with pytest.raises(InvalidModelError, match="inside the input"):
-        prepare_model(model((1, 10, 1, 1), (6000, 1)), TflmBuild.wheel())
-
-
-@pytest.mark.parametrize("value", [3e38, -0.0])
-def test_float32_at_the_ends_of_its_range(value):
-    rows = np.full((1, 1, 2, 2, 1), value, np.float32)
-    rows[0, 0, 1, 1] = 1
-    compare(model((1, 2, 2, 1), (3, 3), DType.FLOAT32), [rows], expect="run")
+    @pytest.mark.parametrize("value", [3e38, -0.0])
+    def test_float32_at_the_ends_of_its_range(self, value):
+        rows = np.full((1, 1, 2, 2, 1), value, np.float32)
+        rows[0, 0, 1, 1] = 1
+        compare(resize_model(NAME, (1, 2, 2, 1), (3, 3), DType.FLOAT32), [rows], expect="run")
