@@ -1,5 +1,7 @@
 """FFT of real values as KISS FFT v130 computes it: int16 and int32 in fixed point, or float32.
 
+int16 has kernels of its own, see `_kiss_fft_int16.py`.
+
 A real FFT of 2n values is a complex FFT of n values, whose results are then separated. The complex
 FFT takes out factors 4, 2, 3 and 5, the last of them first; in fixed point every stage first
 divides by its factor so that nothing overflows, and rounds each product.
@@ -18,7 +20,8 @@ from functools import cached_property
 
 import numpy as np
 
-from refmicro._jit import jit
+from refmicro.ops import _kiss_fft_int16
+from refmicro.ops._spec import Step
 from refmicro.types import Abi, DType, TflmBuild
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -36,22 +39,17 @@ class Fixed:
     """
 
     bits: int
-
-    @property
-    def wide(self) -> type:
-        """int32 holds two products of int16 values, int64 those of int32."""
-        return np.int32 if self.bits == 16 else np.int64
+    wide = np.int64
 
     def narrow(self, x: np.ndarray) -> np.ndarray:
         """What is left when C++ stores the value in `bits` bits."""
-        up = self.wide(np.dtype(self.wide).itemsize * 8 - self.bits)
+        up = 64 - self.bits
         return (x << up) >> up
 
     def rounded(self, x: np.ndarray) -> np.ndarray:
         """A product without its fraction, to the nearest; `x` is overwritten."""
-        fraction = self.bits - 1
-        x += self.wide(1 << (fraction - 1))
-        x >>= self.wide(fraction)
+        x += 1 << (self.bits - 2)
+        x >>= self.bits - 1
         return x
 
     def times(self, a: Pair, b: Pair) -> Pair:
@@ -67,12 +65,12 @@ class Fixed:
 
     def divided(self, a: Pair, divisor: int) -> Pair:
         """A product with the truncated reciprocal."""
-        reciprocal = self.wide((2 ** (self.bits - 1) - 1) // divisor)
+        reciprocal = (2 ** (self.bits - 1) - 1) // divisor
         return self.rounded(a[0] * reciprocal), self.rounded(a[1] * reciprocal)
 
     def halved(self, x: np.ndarray) -> np.ndarray:
-        """int16 sums are halved as int, int32 sums after they have wrapped around."""
-        return (x if self.bits == 16 else self.narrow(x)) >> self.wide(1)
+        """Sums are halved after they have wrapped around."""
+        return self.narrow(x) >> 1
 
     def root(self, phase: float) -> tuple[float, float]:
         """A root of unity, rounded to the nearest, halves up."""
@@ -191,10 +189,6 @@ class RealFft:
         inner, outer = 1, self.half
         for factor in reversed(self.factors):
             outer //= factor
-            if self.dtype is DType.INT16 and factor in _INT16_STAGES:
-                _INT16_STAGES[factor](re, im, *self.twiddles, outer, inner, self.inverse)
-                inner *= factor
-                continue
             shape = (outer, factor, inner, re.shape[1])
             butterfly = {2: _butterfly2, 3: _butterfly3, 4: _butterfly4, 5: _butterfly5}[factor]
             legs = [(re.reshape(shape)[:, i], im.reshape(shape)[:, i]) for i in range(factor)]
@@ -217,12 +211,33 @@ class RealFft:
     def _twiddle(self, index: np.ndarray) -> Pair:
         return self.twiddles[0][index, None], self.twiddles[1][index, None]
 
+    @cached_property
+    def _tables(self) -> tuple[np.ndarray, np.ndarray]:
+        """Roots and factors as the int16 kernels take them."""
+        parts = zip(self.twiddles, self.super_twiddles, strict=True)
+        roots = np.stack([np.concatenate(part) for part in parts])
+        return roots.astype(np.int16), np.array(self.factors[::-1], np.int64)
+
+    def int16_step(self, values: np.ndarray, out: np.ndarray) -> Step:
+        """The call that does what `forward` or `backward` do, for int16 values of shape (B, n)."""
+        block = max(1, min(len(out), _kiss_fft_int16.BLOCK))
+        work = np.empty((2, 2, block * (self.half + 1)), np.int16)
+        kernel = _kiss_fft_int16.backward if self.inverse else _kiss_fft_int16.forward
+        return kernel.ready, (values, *self._tables, work, out)
+
     def forward(self, values: np.ndarray) -> np.ndarray:
-        """`kiss_fftr`: (B, length) real values to (B, half + 1, 2) complex ones."""
+        """`kiss_fftr`: (B, n) real values, of which those up to `length` are 0, to (B, half + 1, 2)
+        complex ones."""
         out = np.empty((len(values), self.half + 1, 2), values.dtype)
+        if self.dtype is DType.INT16:
+            kernel, arguments = self.int16_step(values, out.reshape(len(values), -1))
+            kernel(*arguments)
+            return out
+        padded = np.zeros((len(values), self.length), self.arithmetic.wide)
+        padded[:, : values.shape[1]] = values
         for start in range(0, len(values), _ROWS):
             rows = slice(start, start + _ROWS)
-            out[rows] = self._forward(values[rows].T.astype(self.arithmetic.wide)).T
+            out[rows] = self._forward(np.ascontiguousarray(padded[rows].T)).T
         return out
 
     def _forward(self, wide: np.ndarray) -> np.ndarray:
@@ -233,9 +248,6 @@ class RealFft:
         first = math_.divided((z[0][0], z[1][0]), 2)
         out[0, 0] = math_.narrow(first[0] + first[1])
         out[0, self.half] = math_.narrow(first[0] - first[1])
-        if self.dtype is DType.INT16:
-            _separate_int16(*z, *self.super_twiddles, out)
-            return out
         k = np.arange(1, self.half // 2 + 1)
         low = math_.divided((z[0][k], z[1][k]), 2)
         high = (z[0][self.half - k], math_.narrow(-z[1][self.half - k]))
@@ -258,6 +270,10 @@ class RealFft:
     def backward(self, values: np.ndarray) -> np.ndarray:
         """`kiss_fftri`: (B, half + 1, 2) complex values to (B, length) real ones."""
         out = np.empty((len(values), self.length), values.dtype)
+        if self.dtype is DType.INT16:
+            kernel, arguments = self.int16_step(values.reshape(len(values), -1), out)
+            kernel(*arguments)
+            return out
         for start in range(0, len(values), _ROWS):
             rows = slice(start, start + _ROWS)
             wide = values[rows].T.astype(self.arithmetic.wide)
@@ -342,93 +358,3 @@ def _butterfly5(fft: RealFft, first: Pair, turned: list[Pair], stride: int) -> l
         _sub(far, far_turn),
         _add(near, near_turn),
     ]
-
-
-@jit(inline=True)
-def _quarter(x):
-    return np.int32(np.int32(x * 8191 + 16384) >> 15)
-
-
-@jit(inline=True)
-def _half(x):
-    return np.int32(np.int32(x * 16383 + 16384) >> 15)
-
-
-@jit(inline=True)
-def _product(a, b, c, d):
-    """a * b + c * d, rounded."""
-    return np.int32(np.int32(a * b + c * d + 16384) >> 15)
-
-
-@jit(inline=True)
-def _narrow(x):
-    return np.int32(np.int16(x))
-
-
-@jit
-def _stage4_int16(re, im, root_re, root_im, outer, inner, inverse):
-    """`kf_bfly4` of all rows, in place; what the general stage does, in one walk over memory."""
-    for place in range(outer * inner):
-        column = place % inner
-        at = (place // inner) * 4 * inner + column
-        step = column * outer
-        re_1, im_1 = root_re[step], root_im[step]
-        re_2, im_2 = root_re[2 * step], root_im[2 * step]
-        re_3, im_3 = root_re[3 * step], root_im[3 * step]
-        for row in range(re.shape[1]):
-            a_re, a_im = _quarter(re[at, row]), _quarter(im[at, row])
-            x, y = _quarter(re[at + inner, row]), _quarter(im[at + inner, row])
-            b_re, b_im = _product(x, re_1, -y, im_1), _product(x, im_1, y, re_1)
-            x, y = _quarter(re[at + 2 * inner, row]), _quarter(im[at + 2 * inner, row])
-            c_re, c_im = _product(x, re_2, -y, im_2), _product(x, im_2, y, re_2)
-            x, y = _quarter(re[at + 3 * inner, row]), _quarter(im[at + 3 * inner, row])
-            d_re, d_im = _product(x, re_3, -y, im_3), _product(x, im_3, y, re_3)
-            gap_re, gap_im = b_re - d_re, b_im - d_im
-            if inverse:
-                gap_re, gap_im = -gap_re, -gap_im
-            re[at, row] = _narrow(a_re + c_re + b_re + d_re)
-            im[at, row] = _narrow(a_im + c_im + b_im + d_im)
-            re[at + inner, row] = _narrow(a_re - c_re + gap_im)
-            im[at + inner, row] = _narrow(a_im - c_im - gap_re)
-            re[at + 2 * inner, row] = _narrow(a_re + c_re - b_re - d_re)
-            im[at + 2 * inner, row] = _narrow(a_im + c_im - b_im - d_im)
-            re[at + 3 * inner, row] = _narrow(a_re - c_re - gap_im)
-            im[at + 3 * inner, row] = _narrow(a_im - c_im + gap_re)
-
-
-@jit
-def _stage2_int16(re, im, root_re, root_im, outer, inner, inverse):
-    """`kf_bfly2` of all rows, in place."""
-    for place in range(outer * inner):
-        column = place % inner
-        at = (place // inner) * 2 * inner + column
-        turn_re, turn_im = root_re[column * outer], root_im[column * outer]
-        for row in range(re.shape[1]):
-            a_re, a_im = _half(re[at, row]), _half(im[at, row])
-            x, y = _half(re[at + inner, row]), _half(im[at + inner, row])
-            b_re, b_im = _product(x, turn_re, -y, turn_im), _product(x, turn_im, y, turn_re)
-            re[at, row], im[at, row] = _narrow(a_re + b_re), _narrow(a_im + b_im)
-            re[at + inner, row] = _narrow(a_re - b_re)
-            im[at + inner, row] = _narrow(a_im - b_im)
-
-
-@jit
-def _separate_int16(re, im, root_re, root_im, out):
-    """What `_forward` does for all frequencies but the first and the last, in one walk."""
-    half = re.shape[0]
-    for k in range(1, half // 2 + 1):
-        turn_re, turn_im = root_re[k - 1], root_im[k - 1]
-        for row in range(re.shape[1]):
-            low_re, low_im = _half(re[k, row]), _half(im[k, row])
-            high_re, high_im = _half(re[half - k, row]), _half(_narrow(-im[half - k, row]))
-            x, y = low_re - high_re, low_im - high_im
-            odd_re = _narrow(_product(x, turn_re, -y, turn_im))
-            odd_im = _narrow(_product(x, turn_im, y, turn_re))
-            even_re, even_im = low_re + high_re, low_im + high_im
-            out[0, k, row] = (even_re + odd_re) >> 1
-            out[1, k, row] = (even_im + odd_im) >> 1
-            out[0, half - k, row] = (even_re - odd_re) >> 1
-            out[1, half - k, row] = (odd_im - even_im) >> 1
-
-
-_INT16_STAGES = {2: _stage2_int16, 4: _stage4_int16}

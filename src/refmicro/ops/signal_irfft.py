@@ -21,7 +21,7 @@ from functools import cached_property
 import numpy as np
 
 from refmicro.ops import _kiss_fft, _signal
-from refmicro.ops._spec import EvalContext, Node, OpSpec, PrepareContext
+from refmicro.ops._spec import BindContext, EvalContext, Node, OpSpec, PrepareContext, Step
 from refmicro.types import Abi, DType, TflmBuild
 
 _TYPES = (DType.INT16, DType.INT32, DType.FLOAT32)
@@ -68,11 +68,19 @@ def prepare(ctx: PrepareContext) -> Irfft:
 
 def evaluate(ctx: EvalContext, data: Irfft) -> None:
     """All frames of the batch at once."""
-    x = ctx.input(0)
+    x = np.ascontiguousarray(ctx.input(0))
     out = data.fft.backward(x.reshape(-1, data.length // 2 + 1, 2))
     if data.dtype is DType.FLOAT32:
         out = out / np.float32(data.length)
     ctx.set_output(0, out.reshape(x.shape[0], *data.output_shape))
+
+
+def bind(ctx: BindContext, data: Irfft) -> list[Step] | None:
+    """One call for all frames of int16."""
+    x, out = ctx.input(0), ctx.output(0)
+    if data.dtype is not DType.INT16 or x.shape[0] != ctx.rows:
+        return None
+    return [data.fft.int16_step(x.reshape(-1, data.length + 2), out.reshape(-1, data.length))]
 
 
 def init_bytes(node: Node, build: TflmBuild) -> tuple[int, ...]:
@@ -84,4 +92,4 @@ def init_bytes(node: Node, build: TflmBuild) -> tuple[int, ...]:
     return 32 if build.abi is Abi.LP64 else 24, state
 
 
-OP = OpSpec("SignalIrfft", prepare, evaluate, init_bytes)
+OP = OpSpec("SignalIrfft", prepare, evaluate, init_bytes, bind=bind)

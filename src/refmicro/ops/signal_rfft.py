@@ -22,7 +22,7 @@ from functools import cached_property
 import numpy as np
 
 from refmicro.ops import _kiss_fft, _signal
-from refmicro.ops._spec import EvalContext, Node, OpSpec, PrepareContext
+from refmicro.ops._spec import BindContext, EvalContext, Node, OpSpec, PrepareContext, Step
 from refmicro.types import Abi, DType, TflmBuild
 
 _TYPES = (DType.INT16, DType.INT32, DType.FLOAT32)
@@ -76,10 +76,17 @@ def prepare(ctx: PrepareContext) -> Rfft:
 def evaluate(ctx: EvalContext, data: Rfft) -> None:
     """All frames of the batch at once."""
     x = ctx.input(0)
-    padded = np.zeros((x.shape[0] * data.frames, data.length), x.dtype)
-    padded[:, : data.samples] = x.reshape(len(padded), data.samples)
-    out = data.fft.forward(padded)
+    out = data.fft.forward(np.ascontiguousarray(x).reshape(-1, data.samples))
     ctx.set_output(0, out.reshape(x.shape[0], *data.output_shape))
+
+
+def bind(ctx: BindContext, data: Rfft) -> list[Step] | None:
+    """One call for all frames of int16."""
+    x, out = ctx.input(0), ctx.output(0)
+    if data.dtype is not DType.INT16 or x.shape[0] != ctx.rows:
+        return None
+    frames = ctx.rows * data.frames
+    return [data.fft.int16_step(x.reshape(frames, -1), out.reshape(frames, -1))]
 
 
 def init_bytes(node: Node, build: TflmBuild) -> tuple[int, ...]:
@@ -90,4 +97,4 @@ def init_bytes(node: Node, build: TflmBuild) -> tuple[int, ...]:
     return 48 if build.abi is Abi.LP64 else 32, state
 
 
-OP = OpSpec("SignalRfft", prepare, evaluate, init_bytes)
+OP = OpSpec("SignalRfft", prepare, evaluate, init_bytes, bind=bind)
