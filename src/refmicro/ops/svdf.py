@@ -273,7 +273,9 @@ def _remember(latest, state, zero_point, weights, terms, out):
     totals = np.empty(out.shape[1], weights.dtype)
     for row in range(out.shape[0]):
         memory = state[row].reshape(-1)
-        memory[:-1] = memory[1:]
+        # As a slice it would be copied in between.
+        for i in range(memory.size - 1):
+            memory[i] = memory[i + 1]
         for i in range(latest.shape[1]):
             # The zero point is added after the clamp, so that the sum may wrap in the state's type.
             state[row, i, last] = np.int64(latest[row, i]) + zero_point
