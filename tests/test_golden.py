@@ -12,11 +12,13 @@ import pytest
 from refmicro import Interpreter
 from refmicro._files import read_npz
 from refmicro.bridge import OracleError
-from refmicro.errors import UsageError
+from refmicro.errors import UnsupportedError, UsageError
 from refmicro.golden import DEFAULT_STEPS, c_identifier, write_golden
-from refmicro.model.reader import read_model
-from refmicro.types import TFLM_WHEEL
+from refmicro.model.reader import parse_model, read_model
+from refmicro.model.writer import write_model
+from refmicro.types import TFLM_WHEEL, DType
 from tests.models import ALL
+from tests.ops.harness import model_of, tensor
 
 
 def written(folder, name, **options):
@@ -99,6 +101,17 @@ def test_header_is_c_and_holds_the_vectors(tmp_path, name):
 def test_refused_model_writes_nothing(tmp_path):
     with pytest.raises(OracleError, match="EXP"):
         written(tmp_path / "out", "p_exp_int8")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.oracle
+def test_an_output_of_another_size_than_declared_writes_nothing(tmp_path):
+    """GATHER replaces its output's shape in TFLM."""
+    positions = tensor(DType.INT32, (3,), data=np.array([0, 1, 0]))
+    x, out = tensor(DType.INT8, (2, 4)), tensor(DType.INT8, (2, 4))
+    model = model_of("GATHER", [x, positions], [out], {"axis": 0, "batch_dims": 0})
+    with pytest.raises(UnsupportedError, match=r"output 0 int8 \[3, 4\].* declares: 8 bytes"):
+        write_golden(parse_model(write_model(model)), "gather", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -10,6 +10,7 @@ Nothing here computes: the arithmetic is TFLM's own, so that refmicro can be jud
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +38,7 @@ from ._bridge_types import (
     TraceSlot,
 )
 from ._bridge_worker import TIMEOUT_S, Worker, shared_worker
-from .errors import EnvironmentMissingError, RefmicroError, UsageError
+from .errors import EnvironmentMissingError, RefmicroError, UnsupportedError, UsageError
 
 __all__ = [
     "CATEGORIES",
@@ -361,9 +362,19 @@ class Oracle:
         data[:] = value
 
     def get_output(self, index: int = 0) -> np.ndarray:
-        """A copy of an output, in its type and shape."""
+        """A copy of an output, in its type and shape.
+
+        Raises:
+            UnsupportedError: an operator gave the output a shape of another size than its memory.
+        """
         data = self._data(self.outputs, self._lib.rm_output, index, "output")
         info = self.outputs[index]
+        if len(data) != math.prod(info.shape) * info.dtype.itemsize:
+            raise UnsupportedError(
+                f"TFLM made output {index} {info.dtype} {list(info.shape)}, which is not the size "
+                f"that the model declares: {len(data)} bytes",
+                hint="`refmicro lint` says which operator has an output of another shape",
+            )
         return np.frombuffer(bytes(data), info.dtype).reshape(info.shape)
 
     def invoke(self) -> None:
