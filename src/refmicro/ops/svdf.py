@@ -269,7 +269,7 @@ def _step(x, feature_weights, feature_terms, latest, state, zero_point, weights,
 def _remember(latest, state, zero_point, weights, terms, out):
     """The state moves on by one value; then sums by unit, of integers in any order."""
     last = state.shape[2] - 1
-    kind = weights.dtype.type
+    kind, narrow = weights.dtype.type, state.dtype.type
     totals = np.empty(out.shape[1], weights.dtype)
     for row in range(out.shape[0]):
         memory = state[row].reshape(-1)
@@ -278,7 +278,7 @@ def _remember(latest, state, zero_point, weights, terms, out):
             memory[i] = memory[i + 1]
         for i in range(latest.shape[1]):
             # The zero point is added after the clamp, so that the sum may wrap in the state's type.
-            state[row, i, last] = np.int64(latest[row, i]) + zero_point
+            state[row, i, last] = narrow(np.int64(latest[row, i]) + zero_point)
         for unit in range(totals.size):
             first = unit * weights.shape[1]
             total = kind(0)
