@@ -5,8 +5,7 @@ Source: `signal/micro/kernels/*.cc`, `signal/src/circular_buffer.{h,cc}`, `signa
 
 from __future__ import annotations
 
-import numpy as np
-
+from refmicro._jit import jit
 from refmicro.ops._flexbuffer import FlexMap, read_map
 from refmicro.ops._spec import Node, PrepareContext
 from refmicro.types import Abi, DType, Tensor, TflmBuild
@@ -84,7 +83,11 @@ def require_shift(ctx: PrepareContext, what: str, bits: int, width: int) -> None
     ctx.require_shape(0 <= bits < width, f"{what} must be at least 0 and below {width}", bits)
 
 
-def most_significant_bit(x: np.ndarray) -> np.ndarray:
-    """`MostSignificantBit32`: bits that uint32 values need, and 32 for 0."""
-    _, exponent = np.frexp(x.astype(np.float64))
-    return np.where(x == 0, 32, exponent).astype(np.int64)
+@jit
+def bit_length(x):
+    """Bits that an integer from 0 on needs."""
+    bits = 0
+    while x > 0:
+        x >>= 1
+        bits += 1
+    return bits

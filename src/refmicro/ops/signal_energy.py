@@ -15,7 +15,7 @@ import numpy as np
 
 from refmicro._jit import jit
 from refmicro.ops import _signal
-from refmicro.ops._spec import EvalContext, OpData, OpSpec, PrepareContext
+from refmicro.ops._spec import BindContext, EvalContext, OpData, OpSpec, PrepareContext, Step
 from refmicro.types import DType
 
 
@@ -32,25 +32,35 @@ def prepare(ctx: PrepareContext) -> tuple[int, int, int]:
         f"start_index and end_index must lie inside {room} values",
         f"{start} and {end}",
     )
-    return start, end, output.elements
+    return (start, end, output.elements) if start < end else (0, 0, output.elements)
 
 
 def evaluate(ctx: EvalContext, data: tuple[int, int, int]) -> None:
-    """Squares; their sum wraps into uint32 where both parts are -32768."""
+    """All rows."""
     start, end, size = data
     x = ctx.input(0)
-    out = np.zeros((x.shape[0], size), np.uint32)
-    if start < end:
-        _squares(x, start, end, out)
+    out = np.empty((x.shape[0], size), np.uint32)
+    _squares(x, start, end, out)
     ctx.set_output(0, out)
+
+
+def bind(ctx: BindContext, data: tuple[int, int, int]) -> list[Step] | None:
+    """One call for all rows."""
+    x, (start, end, _) = ctx.input(0), data
+    return [(_squares.ready, (x, start, end, ctx.output(0)))] if len(x) == ctx.rows else None
 
 
 @jit
 def _squares(x, start, end, out):
-    for row in range(x.shape[0]):
-        for i in range(start, end):
-            re, im = np.int64(x[row, 2 * i]), np.int64(x[row, 2 * i + 1])
-            out[row, i] = re * re + im * im
+    """The sum wraps into uint32 where both parts are -32768."""
+    for row in range(out.shape[0]):
+        parts = x[row, 2 * start : 2 * end]
+        squares = out[row, start:end]
+        for i in range(squares.size):
+            re, im = np.int64(parts[2 * i]), np.int64(parts[2 * i + 1])
+            squares[i] = np.uint32(re * re + im * im)
+        out[row, :start] = 0
+        out[row, end:] = 0
 
 
-OP = OpSpec("SignalEnergy", prepare, evaluate, OpData(lp64=8, ilp32=8))
+OP = OpSpec("SignalEnergy", prepare, evaluate, OpData(lp64=8, ilp32=8), bind=bind)

@@ -18,7 +18,8 @@ import numpy as np
 
 from refmicro._jit import jit
 from refmicro.ops import _signal
-from refmicro.ops._spec import EvalContext, OpSpec, PrepareContext
+from refmicro.ops._signal import bit_length
+from refmicro.ops._spec import BindContext, EvalContext, OpSpec, PrepareContext, Step
 from refmicro.types import DType
 
 
@@ -34,30 +35,54 @@ def prepare(ctx: PrepareContext) -> int:
 
 
 def evaluate(ctx: EvalContext, length: int) -> None:
-    """Find the largest magnitudes, then shift."""
-    x = np.ascontiguousarray(ctx.input(0)[:, :length])
-    least = x.min(axis=1, initial=0).astype(np.int32)
-    largest = np.maximum(x.max(axis=1, initial=0), -least)
-    if (largest == 32768).any():
-        _largest_in_order(x, largest)
-    bits = np.maximum(15 - _signal.most_significant_bit(largest.astype(np.uint32)), 0)
-    out = (x.astype(np.int32) << bits[:, None].astype(np.int32)).astype(np.int16)
+    """All frames."""
+    x = ctx.input(0)
+    out = np.empty((x.shape[0], length), np.int16)
+    bits = np.empty(x.shape[0], np.int32)
+    _scale(x, out, bits)
     ctx.set_output(0, out)
-    ctx.set_output(1, bits.astype(np.int32))
+    ctx.set_output(1, bits)
+
+
+def bind(ctx: BindContext, length: int) -> list[Step] | None:
+    """One call for all frames."""
+    x = ctx.input(0)
+    if x.shape[0] != ctx.rows:
+        return None
+    return [(_scale.ready, (x, ctx.output(0), ctx.output(1)))]
 
 
 @jit
-def _largest_in_order(x, largest):
+def _scale(x, out, bits):
+    """Find the largest magnitude, then shift."""
+    length = out.shape[1]
+    for row in range(out.shape[0]):
+        values = x[row, :length]
+        low = high = np.int16(0)
+        for i in range(length):
+            low, high = min(low, values[i]), max(high, values[i])
+        largest = max(np.int64(high), -np.int64(low))
+        if largest == 32768:
+            largest = _largest_in_order(values)
+        shift = 0
+        if largest > 0:
+            shift = 15 - bit_length(largest)
+        bits[row] = shift
+        for i in range(length):
+            out[row, i] = np.int16(np.int32(values[i]) << (shift & 15))
+
+
+@jit
+def _largest_in_order(values):
     """The magnitude that C++ finds, which cannot hold 32768 and takes it for -32768."""
-    for n in range(x.shape[0]):
-        found = 0
-        for i in range(x.shape[1]):
-            value = np.int64(x[n, i])
-            if value > found:
-                found = value
-            elif -value > found:
-                found = -value if value > -32768 else -32768
-        largest[n] = found
+    found = 0
+    for i in range(values.size):
+        value = np.int64(values[i])
+        if value > found:
+            found = value
+        elif -value > found:
+            found = -value if value > -32768 else -32768
+    return found
 
 
-OP = OpSpec("SignalFftAutoScale", prepare, evaluate)
+OP = OpSpec("SignalFftAutoScale", prepare, evaluate, bind=bind)

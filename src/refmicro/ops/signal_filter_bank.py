@@ -16,12 +16,13 @@ Source: `signal/micro/kernels/filter_bank.cc`, `signal/src/filter_bank.cc`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from refmicro._jit import jit
 from refmicro.ops import _signal
-from refmicro.ops._spec import EvalContext, Node, OpSpec, PrepareContext
+from refmicro.ops._spec import BindContext, EvalContext, Node, OpSpec, PrepareContext, Step
 from refmicro.types import Abi, DType, Tensor, TflmBuild
 
 _NAMES = (
@@ -41,6 +42,12 @@ class FilterBank:
     weights: np.ndarray
     inside: np.ndarray
     outputs: int
+
+    @cached_property
+    def channels(self) -> np.ndarray:
+        """First frequency, first weight and width of the channels that count."""
+        layout = self.frequencies[:, 0], self.weights[:, 0], self.inside.sum(axis=1)
+        return np.stack(layout, axis=1)[: self.outputs + 1]
 
 
 def prepare(ctx: PrepareContext) -> FilterBank:
@@ -88,33 +95,39 @@ def _layout(
 
 
 def evaluate(ctx: EvalContext, data: FilterBank) -> None:
-    """Sums of products, in unsigned 64 bits as in C++."""
-    x = ctx.input(0)
-    tables = [ctx.input(index).astype(np.int64).astype(np.uint64) for index in (1, 2)]
-    rows = max(len(x), *(len(table) for table in tables))
-    out = np.empty((rows, data.frequencies.shape[0] - 1), np.uint64)
-    widths = data.inside.sum(axis=1)
-    _weigh(x, *tables, data.frequencies[:, 0], data.weights[:, 0], widths, out)
-    ctx.set_output(0, np.ascontiguousarray(out[:, : data.outputs]))
+    """All rows."""
+    arrays = [ctx.input(index) for index in range(3)]
+    out = np.empty((max(map(len, arrays)), data.outputs), np.uint64)
+    _weigh(*arrays, data.channels, out)
+    ctx.set_output(0, out)
+
+
+def bind(ctx: BindContext, data: FilterBank) -> list[Step]:
+    """One call for all rows."""
+    arrays = [ctx.input(index) for index in range(3)]
+    return [(_weigh.ready, (*arrays, data.channels, ctx.output(0)))]
 
 
 @jit
-def _weigh(x, weights, unweights, frequencies, places, widths, out):
-    """Each channel's weighted energies, and the rest of the channel before; one row may stand for
-    all."""
+def _weigh(x, weights, unweights, channels, out):
+    """Each channel's weighted energies, and the rest of the channel before, modulo 2^64; one row
+    may stand for all."""
     for row in range(out.shape[0]):
         energies = x[row if x.shape[0] > 1 else 0]
         up = weights[row if weights.shape[0] > 1 else 0]
         down = unweights[row if unweights.shape[0] > 1 else 0]
-        before = np.uint64(0)
-        for channel in range(widths.size):
-            total, rest = np.uint64(0), np.uint64(0)
-            for step in range(widths[channel]):
-                energy = np.uint64(energies[frequencies[channel] + step])
-                total += energy * up[places[channel] + step]
-                rest += energy * down[places[channel] + step]
+        before = 0
+        for channel in range(out.shape[1] + 1):
+            frequency, place, width = channels[channel]
+            ups, downs = up[place : place + width], down[place : place + width]
+            inside = energies[frequency : frequency + width]
+            total = rest = 0
+            for step in range(width):
+                energy = np.int64(inside[step])
+                total += energy * np.int64(ups[step])
+                rest += energy * np.int64(downs[step])
             if channel > 0:
-                out[row, channel - 1] = total + before
+                out[row, channel - 1] = np.uint64(total + before)
             before = rest
 
 
@@ -124,4 +137,4 @@ def init_bytes(node: Node, build: TflmBuild) -> tuple[int, ...]:
     return data, 8 * (_signal.option_at(node, 0) + 1)
 
 
-OP = OpSpec("SignalFilterBank", prepare, evaluate, init_bytes)
+OP = OpSpec("SignalFilterBank", prepare, evaluate, init_bytes, bind=bind)

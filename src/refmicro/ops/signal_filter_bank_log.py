@@ -19,8 +19,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refmicro._jit import jit
 from refmicro.ops import _signal
-from refmicro.ops._spec import EvalContext, OpData, OpSpec, PrepareContext
+from refmicro.ops._signal import bit_length
+from refmicro.ops._spec import BindContext, EvalContext, OpData, OpSpec, PrepareContext, Step
 from refmicro.types import DType
 
 _PIECES_LOG2 = 7
@@ -52,10 +54,20 @@ def prepare(ctx: PrepareContext) -> FilterBankLog:
 
 
 def evaluate(ctx: EvalContext, data: FilterBankLog) -> None:
-    """All channels at once."""
-    x = (ctx.input(0).astype(np.int64) << data.input_correction_bits) & (2**32 - 1)
-    log = natural_log(np.maximum(x, 2), data.output_scale)
-    ctx.set_output(0, np.where(x > 1, np.minimum(log, 32767), 0).astype(np.int16))
+    """All channels."""
+    x = ctx.input(0)
+    out = np.empty(x.shape, np.int16)
+    _logarithms(x, _table(), data.input_correction_bits, data.output_scale, out)
+    ctx.set_output(0, out)
+
+
+def bind(ctx: BindContext, data: FilterBankLog) -> list[Step] | None:
+    """One call for all channels."""
+    x, out = ctx.input(0), ctx.output(0)
+    if x.shape[0] != ctx.rows:
+        return None
+    options = data.input_correction_bits, data.output_scale
+    return [(_logarithms.ready, (x, _table(), *options, out))]
 
 
 @functools.cache
@@ -66,23 +78,30 @@ def _table() -> np.ndarray:
     return np.array([round(point * (1 << _FRACTION_BITS)) for point in points], np.int64)
 
 
-def natural_log(x: np.ndarray, scale: int) -> np.ndarray:
-    """`Log32` of int64 values in 1..2^32-1: ln(x) * scale, modulo 2^32."""
-    integer = _signal.most_significant_bit(x) - 1
-    fraction = x - (1 << integer)
-    fraction = np.where(
-        integer < _FRACTION_BITS,
-        fraction << np.maximum(_FRACTION_BITS - integer, 0),
-        fraction >> np.maximum(integer - _FRACTION_BITS, 0),
-    )
+@jit
+def _logarithms(x, table, correction, scale, out):
+    for row in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            value = (np.int64(x[row, i]) << correction) & 0xFFFFFFFF
+            log = min(_natural_log(max(value, 2), table, scale), 32767)
+            out[row, i] = np.int16(log if value > 1 else 0)
+
+
+@jit(inline=True)
+def _natural_log(x, table, scale):
+    """`Log32` of values in 2..2^32-1: ln(x) * scale, modulo 2^32."""
+    integer = bit_length(x) - 1
+    rest = x - (1 << integer)
+    up, down = max(_FRACTION_BITS - integer, 0), max(integer - _FRACTION_BITS, 0)
+    fraction = (rest << up) >> down
     piece = fraction >> (_FRACTION_BITS - _PIECES_LOG2)
-    low, high = _table()[piece], _table()[piece + 1]
+    low, high = table[np.uint64(piece)], table[np.uint64(piece + 1)]
     place = fraction - (piece << (_FRACTION_BITS - _PIECES_LOG2))
     # C++ shifts by 16 where 9 would interpolate, so that this part hardly counts.
     log2 = (integer << _FRACTION_BITS) + fraction + low + ((high - low) * place >> _FRACTION_BITS)
     half = 1 << (_FRACTION_BITS - 1)
     natural = (_LN2 * log2 + half) >> _FRACTION_BITS
-    return ((scale * natural + half) & (2**32 - 1)) >> _FRACTION_BITS
+    return ((scale * natural + half) & 0xFFFFFFFF) >> _FRACTION_BITS
 
 
-OP = OpSpec("SignalFilterBankLog", prepare, evaluate, OpData(lp64=8, ilp32=8))
+OP = OpSpec("SignalFilterBankLog", prepare, evaluate, OpData(lp64=8, ilp32=8), bind=bind)

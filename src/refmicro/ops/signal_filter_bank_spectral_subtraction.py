@@ -22,11 +22,13 @@ Source: `signal/micro/kernels/filter_bank_spectral_subtraction.cc`,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from refmicro._jit import jit
 from refmicro.ops import _signal
-from refmicro.ops._spec import EvalContext, Node, OpSpec, PrepareContext
+from refmicro.ops._spec import BindContext, EvalContext, Node, OpSpec, PrepareContext, Step
 from refmicro.types import Abi, DType, TflmBuild
 
 _NUM_CHANNELS = 4
@@ -44,9 +46,13 @@ class SpectralSubtraction:
     bits: int
     clamping: bool
 
-    def of_channels(self, pair: tuple[int, int]) -> np.ndarray:
-        """One value a channel."""
-        return np.resize(np.array(pair, np.uint64), self.channels)
+    @cached_property
+    def numbers(self) -> np.ndarray:
+        """What the kernel takes: smoothing and rest of channels, then of all channels together."""
+        smoothing = self.smoothing, self.one_minus_smoothing
+        factors = [np.resize(np.array(pair, np.uint64), self.channels) for pair in smoothing]
+        others = self.min_signal_remaining, self.smoothing_bits, self.bits, self.clamping
+        return np.concatenate([*factors, np.array(others, np.uint64)])
 
 
 def prepare(ctx: PrepareContext) -> SpectralSubtraction:
@@ -74,24 +80,40 @@ def prepare(ctx: PrepareContext) -> SpectralSubtraction:
 
 
 def evaluate(ctx: EvalContext, data: SpectralSubtraction) -> None:
-    """All channels at once, in 64 bits, cut to 32 where C++ stores them so."""
-    (before,) = ctx.read_state()
-    x = ctx.input(0).astype(np.uint64)
-    bits, up = np.uint64(data.bits), np.uint64(data.smoothing_bits)
-    low = np.uint64(2**32 - 1)
-    signal = (x << up) & low
-    smoothed = signal * data.of_channels(data.smoothing)
-    noise = smoothed + before.astype(np.uint64) * data.of_channels(data.one_minus_smoothing)
-    noise = (noise >> bits) & low
-    taken = np.minimum(noise, signal)
-    if data.clamping:
-        noise = taken
-    floor = ((x * np.uint64(data.min_signal_remaining)) >> bits) & low
-    out = np.maximum((signal - taken) >> up, floor)
-    estimate = noise.astype(np.uint32)
-    ctx.set_output(0, out.astype(np.uint32))
+    """All channels."""
+    kept = ctx.read_state()[0].copy()
+    out, estimate = np.empty_like(kept), np.empty_like(kept)
+    _subtract(ctx.input(0), data.numbers, kept, out, estimate)
+    ctx.set_output(0, out)
     ctx.set_output(1, estimate)
-    ctx.write_state(estimate)
+    ctx.write_state(kept)
+
+
+def bind(ctx: BindContext, data: SpectralSubtraction) -> list[Step]:
+    """One call; the estimate is changed in place."""
+    (kept,) = ctx.state()
+    return [(_subtract.ready, (ctx.input(0), data.numbers, kept, ctx.output(0), ctx.output(1)))]
+
+
+@jit
+def _subtract(x, numbers, kept, out, estimate):
+    """In 64 bits, cut to 32 where C++ stores them so; one row of x may stand for all."""
+    count = out.shape[1]
+    smoothing, rest = numbers[:count], numbers[count : 2 * count]
+    remaining, up, bits = numbers[2 * count], numbers[2 * count + 1], numbers[2 * count + 2]
+    clamping = numbers[2 * count + 3] != np.uint64(0)
+    low = np.uint64(0xFFFFFFFF)
+    for row in range(out.shape[0]):
+        values = x[row if x.shape[0] > 1 else 0]
+        for i in range(count):
+            value = np.uint64(values[i])
+            signal = (value << up) & low
+            noise = signal * smoothing[i] + np.uint64(kept[row, i]) * rest[i]
+            noise = (noise >> bits) & low
+            taken = min(noise, signal)
+            floor = ((value * remaining) >> bits) & low
+            out[row, i] = np.uint32(max((signal - taken) >> up, floor))
+            kept[row, i] = estimate[row, i] = np.uint32(taken if clamping else noise)
 
 
 def state(data: SpectralSubtraction, batch: int) -> tuple[np.ndarray, ...]:
@@ -105,4 +127,6 @@ def init_bytes(node: Node, build: TflmBuild) -> tuple[int, ...]:
     return data, 4 * _signal.option_at(node, _NUM_CHANNELS)
 
 
-OP = OpSpec("SignalFilterBankSpectralSubtraction", prepare, evaluate, init_bytes, state=state)
+OP = OpSpec(
+    "SignalFilterBankSpectralSubtraction", prepare, evaluate, init_bytes, state=state, bind=bind
+)

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from refmicro._jit import jit
 from refmicro.errors import UsageError
 from refmicro.ops import _signal
-from refmicro.ops._spec import EvalContext, OpSpec, PrepareContext
+from refmicro.ops._spec import BindContext, EvalContext, OpSpec, PrepareContext, Step
 from refmicro.types import DType
 
 
@@ -33,29 +34,52 @@ def prepare(ctx: PrepareContext) -> None:
 
 
 def evaluate(ctx: EvalContext, data: None) -> None:
-    """Roots, then the shift of each row."""
-    bits = ctx.input(1).reshape(-1, 1)
-    if ((bits < 0) | (bits > 31)).any():
+    """All rows."""
+    x, bits = ctx.input(0), ctx.input(1)
+    out = np.empty((max(len(x), len(bits)), x.shape[1]), np.uint32)
+    _shifted_roots(x, bits, out)
+    ctx.set_output(0, out)
+
+
+def bind(ctx: BindContext, data: None) -> list[Step]:
+    """One call for all rows."""
+    return [(_shifted_roots, (ctx.input(0), ctx.input(1), ctx.output(0)))]
+
+
+def _shifted_roots(x: np.ndarray, bits: np.ndarray, out: np.ndarray) -> None:
+    if not _square_roots.ready(x, bits, out):
         raise UsageError(
             f"SignalFilterBankSquareRoot must shift by 0 to 31 bits: {bits.min()}..{bits.max()}",
             hint="SignalFftAutoScale gives these",
         )
-    ctx.set_output(0, square_root(ctx.input(0)) >> bits.astype(np.uint32))
 
 
-def square_root(x: np.ndarray) -> np.ndarray:
-    """`Sqrt64` of uint64 values, as uint32."""
-    one = np.uint64(1)
+@jit
+def _square_roots(x, bits, out):
+    """`Sqrt64`, then the shift of each row; one row may stand for all. Returns whether all shifts
+    are defined."""
+    for row in range(out.shape[0]):
+        shift = np.int64(bits[row if bits.shape[0] > 1 else 0])
+        if shift < 0 or shift > 31:
+            return False
+        values = x[row if x.shape[0] > 1 else 0]
+        for i in range(values.size):
+            out[row, i] = np.uint32(_square_root(values[i]) >> np.uint64(shift))
+    return True
+
+
+@jit(inline=True)
+def _square_root(x):
+    zero, one, largest = np.uint64(0), np.uint64(1), np.uint64(0xFFFFFFFF)
     # A double is at most one off, or 2^32 at the upper end, where the square would wrap to zero.
-    root = np.minimum(np.sqrt(x.astype(np.float64)), 2.0**32 - 1).astype(np.uint64)
-    root -= (root * root > x).astype(np.uint64)
+    root = np.uint64(min(np.sqrt(np.float64(x)), 4294967295.0))
+    root -= one if root * root > x else zero
     rest = x - root * root
     above = rest > root + root
-    rest = np.where(above, rest - (root + root + one), rest)
-    root += above.astype(np.uint64)
-    largest = np.where(x < np.uint64(2**32), np.uint64(2**16 - 1), np.uint64(2**32 - 1))
-    root += ((rest > root) & (root != largest)).astype(np.uint64)
-    return root.astype(np.uint32)
+    rest -= root + root + one if above else zero
+    root += one if above else zero
+    end = np.uint64(0xFFFF) if x <= largest else largest
+    return root + (one if rest > root and root != end else zero)
 
 
-OP = OpSpec("SignalFilterBankSquareRoot", prepare, evaluate)
+OP = OpSpec("SignalFilterBankSquareRoot", prepare, evaluate, bind=bind)

@@ -19,7 +19,8 @@ import numpy as np
 
 from refmicro._jit import jit
 from refmicro.ops import _signal
-from refmicro.ops._spec import EvalContext, OpData, OpSpec, PrepareContext
+from refmicro.ops._signal import bit_length
+from refmicro.ops._spec import BindContext, EvalContext, OpData, OpSpec, PrepareContext, Step
 from refmicro.types import DType
 
 _LUT_VALUES = 4 * 32 - 6 + 3
@@ -61,6 +62,12 @@ def evaluate(ctx: EvalContext, data: Pcan) -> None:
     ctx.set_output(0, out)
 
 
+def bind(ctx: BindContext, data: Pcan) -> list[Step]:
+    """One call for all channels."""
+    arrays = [ctx.input(index) for index in range(3)]
+    return [(_normalise.ready, (*arrays, np.uint64(data.snr_shift), ctx.output(0)))]
+
+
 @jit
 def _normalise(x, noise, lut, shift, out):
     low = np.uint64(0xFFFFFFFF)
@@ -83,11 +90,7 @@ def _gain(level, table):
     """`WideDynamicFunction` of a uint32 value: pieces of a curve, one for each number of bits."""
     if level <= 2:
         return np.int64(table[level])
-    interval = 0
-    rest = level
-    while rest > 0:
-        rest >>= 1
-        interval += 1
+    interval = bit_length(level)
     shifted = level << (11 - interval) if interval < 11 else level >> (interval - 11)
     fraction = shifted & 0x3FF
     piece = 4 * interval - 6
@@ -97,4 +100,4 @@ def _gain(level, table):
     return ((curve + (1 << 14)) >> 15) + zeroth
 
 
-OP = OpSpec("SignalPCAN", prepare, evaluate, OpData(lp64=4, ilp32=4))
+OP = OpSpec("SignalPCAN", prepare, evaluate, OpData(lp64=4, ilp32=4), bind=bind)

@@ -17,7 +17,7 @@ import numpy as np
 
 from refmicro._jit import jit
 from refmicro.ops import _signal
-from refmicro.ops._spec import EvalContext, OpData, OpSpec, PrepareContext
+from refmicro.ops._spec import BindContext, EvalContext, OpData, OpSpec, PrepareContext, Step
 from refmicro.types import DType
 
 
@@ -61,17 +61,27 @@ def evaluate(ctx: EvalContext, data: Window) -> None:
     ctx.set_output(0, out.reshape(out.shape[0], *data.output_shape))
 
 
+def bind(ctx: BindContext, data: Window) -> list[Step]:
+    """One call for all windows."""
+    x, weights, out = ctx.input(0), ctx.input(1), ctx.output(0)
+    x, weights, out = (array.reshape(len(array), -1) for array in (x, weights, out))
+    return [(_weigh.ready, (x, weights, data.shift, out))]
+
+
 @jit
 def _weigh(x, weights, shift, out):
     """Windows of one row lie behind one another; one row may stand for all."""
+    # The compiler shifts in 32 bits if it sees that the number of bits is one of these.
+    shift &= 31
     length = weights.shape[1]
     for row in range(out.shape[0]):
         values = x[row if x.shape[0] > 1 else 0]
         factors = weights[row if weights.shape[0] > 1 else 0]
         for start in range(0, values.size, length):
             for i in range(length):
-                value = np.int32(values[start + i]) * np.int32(factors[i]) >> shift
-                out[row, start + i] = min(max(value, -32768), 32767)
+                product = np.int32(np.int32(values[start + i]) * np.int32(factors[i]))
+                value = np.int32(product >> shift)
+                out[row, start + i] = np.int16(min(max(value, np.int32(-32768)), np.int32(32767)))
 
 
-OP = OpSpec("SignalWindow", prepare, evaluate, OpData(lp64=8, ilp32=8))
+OP = OpSpec("SignalWindow", prepare, evaluate, OpData(lp64=8, ilp32=8), bind=bind)
