@@ -43,15 +43,17 @@ class BoundGraphs:
         self._bindable = tuple(map(_is_bindable, graphs))
 
     def count(self, index: int, rows: int) -> None:
-        """Subgraph `index` has run on so many rows; bind it where it is time to."""
+        """Subgraph `index` has run on so many rows unbound; bind it where it is time to."""
         self._runs[index, rows] = runs = self._runs[index, rows] + 1
-        if not self._bindable[index] or rows * self._graphs[index].peak_bytes > BOUND_BYTES:
-            return
-        if runs in BIND_AFTER or (runs > BIND_AFTER[0] and (index, rows) not in self._bound):
-            others = [key for key in self._bound if key[0] == index and key[1] != rows]
-            if len(others) > 1:
-                del self._bound[others[0]]
-            self._bound[index, rows] = BoundGraph(self._graphs[index], index, rows, runs)
+        fits = rows * self._graphs[index].peak_bytes <= BOUND_BYTES
+        if self._bindable[index] and fits and runs >= BIND_AFTER[0]:
+            self._bind(index, rows, runs)
+
+    def _bind(self, index: int, rows: int, runs: int) -> None:
+        others = [key for key in self._bound if key[0] == index and key[1] != rows]
+        if len(others) > 1:
+            del self._bound[others[0]]
+        self._bound[index, rows] = BoundGraph(self._graphs[index], index, rows, runs)
 
     def run(
         self, run: Run, index: int, rows: int, inputs: Sequence[np.ndarray]
@@ -61,7 +63,8 @@ class BoundGraphs:
         if bound is None:
             return None
         outputs = bound.run(run, inputs)
-        self.count(index, rows)
+        if bound.runs in BIND_AFTER:
+            self._bind(index, rows, bound.runs)
         return outputs
 
 
@@ -79,7 +82,7 @@ class BoundGraph:
 
     Attributes:
         rows: of every array.
-        runs: how often the subgraph had run when it was bound.
+        runs: how often the subgraph has run.
         memory: arrays by tensor; constants have one row. Tensors share memory where the one is no
             longer read when the other is written; variable tensors never do.
     """
@@ -108,6 +111,9 @@ class BoundGraph:
             self._steps += self._bind(node)
             for tensor in dead:
                 self._release(tensor)
+        self._inputs = [self.memory[tensor] for tensor in graph.inputs]
+        self._outputs = [self._whole(self.memory[tensor]) for tensor in graph.outputs]
+        self._has_state = bool(graph.variables or self._kept)
 
     def allocate(self, tensor: int) -> np.ndarray:
         """The tensor's memory, new if it has none yet."""
@@ -166,16 +172,18 @@ class BoundGraph:
         """Outputs of one invocation, arrays of their own."""
         for context in self._contexts:
             context.run = run
-        memory = self.memory
-        for tensor, values in zip(self._graph.inputs, inputs, strict=True):
-            np.copyto(memory[tensor], values)
-        self._load(run.state)
+        for memory, values in zip(self._inputs, inputs, strict=True):
+            memory[...] = values
+        if self._has_state:
+            self._load(run.state)
         try:
             for function, arguments in self._steps:
                 function(*arguments)
         finally:
-            self._save(run.state)
-        return [self._whole(memory[tensor]).copy() for tensor in self._graph.outputs]
+            if self._has_state:
+                self._save(run.state)
+        self.runs += 1
+        return [memory.copy() for memory in self._outputs]
 
     def _load(self, state: State) -> None:
         """Take the values of variable tensors and what operators keep, unless they are those of

@@ -70,12 +70,20 @@ def bind(ctx: BindContext, data: Rsqrt) -> list[Step] | None:
 
 
 def _require_lowest(x: np.ndarray, lowest: int) -> None:
-    found = int(x.min())
+    found = _least(x.reshape(-1))
     if found < lowest:
         raise UnsupportedError(
             f"RSQRT: inputs must not be below the zero point {lowest}: {found}",
             hint="TFLM's Invoke fails on such an input; quantize the input so that it cannot occur",
         )
+
+
+@jit
+def _least(x):
+    found = np.int64(127)
+    for value in x:
+        found = min(found, np.int64(value))
+    return found
 
 
 def _rsqrt(x: np.ndarray) -> np.ndarray:
