@@ -490,10 +490,11 @@ def clamp(x: np.ndarray, low: Any, high: Any) -> None:
     np.copyto(x, high, where=high < x)
 
 
-def int32_range(activation: int) -> tuple[int, int]:
-    """`CalculateActivationRange<int32_t>`: the limits of an int32 output."""
-    low, high = INTEGER_LIMITS[DType.INT32]
-    return {RELU: (0, high), RELU_N1_TO_1: (-1, 1), RELU6: (0, 6)}.get(activation, (low, high))
+def int32_range(activation: int) -> tuple[int, int] | None:
+    """`CalculateActivationRange<int32_t>`: the limits of an int32 output, None if all values are
+    inside."""
+    high = INTEGER_LIMITS[DType.INT32][1]
+    return {RELU: (0, high), RELU_N1_TO_1: (-1, 1), RELU6: (0, 6)}.get(activation)
 
 
 def round_away(x: np.ndarray) -> np.ndarray:

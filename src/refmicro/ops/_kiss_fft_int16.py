@@ -9,8 +9,8 @@ another, as Stockham's algorithm does: a butterfly then reads values that lie to
 places with one twiddle, in the order in which they came, and no order is needed.
 
 Arrays: x and out of shape (rows, values); `work` int16 of shape (2, 2, block * (half + 1)), from
-and to, real and imaginary parts; `roots` int16 of shape (2, half + half / 2), those of the complex FFT,
-then those that separate its real halves; `factors` from the innermost stage to the outermost.
+and to, real and imaginary parts; `roots` int16 of shape (2, half + half / 2), those of the complex
+FFT, then those that separate its real halves; `factors` from the innermost stage to the outermost.
 Source: as in `_kiss_fft.py`.
 """
 

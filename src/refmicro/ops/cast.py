@@ -11,24 +11,48 @@ Source: `tensorflow/lite/micro/kernels/cast.cc`.
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
 
-from refmicro.ops._elementwise import (
-    Map,
-    evaluate_single,
-    require_counts,
-    require_same_elements,
-)
+from refmicro.ops._elementwise import evaluate_single, require_counts, require_same_elements
+from refmicro.ops._movement import bind_view
 from refmicro.ops._product import require_type_option
-from refmicro.ops._spec import OpSpec, PrepareContext
+from refmicro.ops._spec import BindContext, OpSpec, PrepareContext, Step
 from refmicro.types import DType
 
 _TYPES = (DType.BOOL, DType.INT8, DType.INT16, DType.INT32, DType.UINT32, DType.FLOAT32)
 
 
-def prepare(ctx: PrepareContext) -> Map:
+@dataclass(frozen=True)
+class Cast:
+    """Shape and type of the output."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Results of shape (B, *shape)."""
+        if x.dtype == np.float32 and self.dtype.kind in "iu":
+            limits = np.iinfo(self.dtype)
+            x = np.where(np.isnan(x), 0.0, x.astype(np.float64)).clip(limits.min, limits.max)
+        return x.astype(self.dtype).reshape(x.shape[0], *self.shape)
+
+    def bind(self, ctx: BindContext) -> list[Step] | None:
+        """The same memory where bits stay, else NumPy's conversion, which cuts integers alike."""
+        x = ctx.input(0)
+        if x.dtype == self.dtype or (
+            x.dtype.itemsize == self.dtype.itemsize
+            and x.dtype.kind + self.dtype.kind in ("iu", "ui")
+        ):
+            return bind_view(ctx, 0, 0, x.view(self.dtype), self.shape)
+        if x.dtype.kind == "f":
+            return None
+        out = ctx.output(0)
+        return [(np.copyto, (out, x.reshape(-1, *self.shape), "unsafe"))]
+
+
+def prepare(ctx: PrepareContext) -> Cast:
     """Check types and shapes."""
     require_type_option(ctx, "in_data_type")
     require_type_option(ctx, "out_data_type")
@@ -37,14 +61,7 @@ def prepare(ctx: PrepareContext) -> Map:
     ctx.require_type("input", x, *_TYPES)
     ctx.require_type("output", output, *_TYPES)
     require_same_elements(ctx, x, output)
-    return Map(output.shape, partial(_cast, output.dtype))
-
-
-def _cast(dtype: DType, x: np.ndarray) -> np.ndarray:
-    if x.dtype == np.float32 and dtype not in (DType.FLOAT32, DType.BOOL):
-        limits = np.iinfo(dtype.numpy)
-        x = np.where(np.isnan(x), 0.0, x.astype(np.float64)).clip(limits.min, limits.max)
-    return x.astype(dtype.numpy)
+    return Cast(output.shape, output.dtype.numpy)
 
 
 OP = OpSpec("CAST", prepare, evaluate_single, params="TfLiteCastParams")

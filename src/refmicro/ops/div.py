@@ -12,6 +12,8 @@ Source: `tensorflow/lite/micro/kernels/div.cc`,
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from refmicro._jit import jit
@@ -35,11 +37,33 @@ from refmicro.ops._elementwise import (
 )
 from refmicro.ops._fixed_functions import get_reciprocal, leading_sign_bits, wrap_int32
 from refmicro.ops._requantize import multiplier_pair
-from refmicro.ops._spec import OpData, OpSpec, PrepareContext
-from refmicro.types import DType, Tensor
+from refmicro.ops._spec import BindContext, OpData, OpSpec, PrepareContext, Step
+from refmicro.types import INTEGER_LIMITS, DType, Tensor
 
 
-def prepare(ctx: PrepareContext) -> Pairwise | Broadcast:
+@dataclass(frozen=True)
+class Quotients:
+    """C's division of int32, and what its results are clamped to, if anything."""
+
+    shapes: Shapes
+    limits: tuple[int, int] | None
+
+    def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Results of shape (B, *output)."""
+        out = np.empty((max(len(a), len(b)), *self.shapes.output), np.int32)
+        a, b = self.shapes.flat(a, b)
+        _divide_into(a, b, self.limits or INTEGER_LIMITS[DType.INT32], out.reshape(-1))
+        return out
+
+    def bind(self, ctx: BindContext) -> list[Step] | None:
+        """One call, where nothing is broadcast but a single divisor."""
+        a, b, out = (array.reshape(-1) for array in (ctx.input(0), ctx.input(1), ctx.output(0)))
+        if a.size != out.size or b.size not in (1, out.size):
+            return None
+        return [(_divide_into, (a, b, self.limits or INTEGER_LIMITS[DType.INT32], out))]
+
+
+def prepare(ctx: PrepareContext) -> Pairwise | Broadcast | Quotients:
     """Check types and shapes, derive the multiplier."""
     a, b, output = ctx.input(0), ctx.input(1), ctx.output(0)
     require_same_type(ctx, a, b, output)
@@ -50,7 +74,7 @@ def prepare(ctx: PrepareContext) -> Pairwise | Broadcast:
         return Broadcast(shapes, np.divide, float_range(activation))
     if output.dtype is DType.INT32:
         require_not_quantized(ctx, a, b)
-        return Broadcast(shapes, _divide_int32, int32_range(activation))
+        return Quotients(shapes, int32_range(activation))
     return Pairwise(shapes, _divide, _arguments(ctx, a, b, output, activation), np.dtype(np.int8))
 
 
@@ -66,19 +90,35 @@ def _arguments(
     return (-a.zero_point, -b.zero_point, multiplier, shift, output.zero_point, low, high)
 
 
-def _divide_int32(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _divide_into(a: np.ndarray, b: np.ndarray, limits: tuple[int, int], out: np.ndarray) -> None:
     """C's integer division.
 
     Raises:
         UnsupportedError: where the processor ends the program.
     """
-    if (b == 0).any() or ((b == -1) & (a == INT32_MIN)).any():
+    if not _quotients.ready(a, b, *limits, out):
         raise UnsupportedError(
             "DIV: an int32 divisor must not be 0, nor -1 under -2147483648",
             hint="such a division ends TFLM's program",
         )
-    quotient = np.abs(a.astype(np.int64)) // np.abs(b.astype(np.int64))
-    return np.where((a < 0) != (b < 0), -quotient, quotient).astype(np.int32)
+
+
+@jit
+def _quotients(a, b, low, high, out):
+    """Returns whether all divisions are defined; one divisor may stand for all."""
+    step = 1 if b.size > 1 else 0
+    bad = 0
+    for i in range(out.size):
+        divisor = b[i * step]
+        bad |= (divisor == 0) | ((divisor == -1) & (a[i] == INT32_MIN))
+    if bad:
+        return False
+    for i in range(out.size):
+        # A double rounds the quotient by |a / b| / 2^53 at most, and one that is no integer is 1 / |b|
+        # away from the next.
+        value = np.int64(np.float64(a[i]) / np.float64(b[i * step]))
+        out[i] = np.int32(min(max(value, low), high))
+    return True
 
 
 @jit

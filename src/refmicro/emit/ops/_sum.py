@@ -42,8 +42,7 @@ def emit_wrapping_pair(op: Op, sign: str) -> None:
     def body(a: str, b: str) -> str:
         value = f"(int32_t)((uint32_t){a} {sign} (uint32_t){b})"
         limits = op.data.limits
-        whole = limits is None or tuple(limits) == (-(2**31), 2**31 - 1)
-        return value if whole else clamped(op, value, *limits)
+        return value if limits is None else clamped(op, value, *limits)
 
     emit_pair(op, body)
 

@@ -17,10 +17,10 @@ def emit(op: Op) -> None:
         return
     if dtype is not DType.INT32:
         op.refuse("divides int8 values")
-    limits = tuple(op.data.limits)
+    limits = op.data.limits
 
     def body(a: str, b: str) -> str:
         value = f"quotient({a}, {b})"
-        return value if limits == (-(2**31), 2**31 - 1) else clamped(op, value, *limits)
+        return value if limits is None else clamped(op, value, *limits)
 
     emit_pair(op, body)
