@@ -85,9 +85,11 @@ def require_shift(ctx: PrepareContext, what: str, bits: int, width: int) -> None
 
 @jit
 def bit_length(x):
-    """Bits that an integer from 0 on needs."""
+    """Bits that an integer from 0 to 2^32 - 1 needs."""
+    # The compiler makes one instruction of this loop where it sees that it runs once at least.
     bits = 0
+    x = (x << 1) | 1
     while x > 0:
         x >>= 1
         bits += 1
-    return bits
+    return bits - 1

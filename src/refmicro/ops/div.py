@@ -114,7 +114,7 @@ def _quotients(a, b, low, high, out):
     if bad:
         return False
     for i in range(out.size):
-        # A double rounds the quotient by |a / b| / 2^53 at most, and one that is no integer is 1 / |b|
+        # A double rounds the quotient by |a / b| / 2^53 at most; one that is no integer is 1 / |b|
         # away from the next.
         value = np.int64(np.float64(a[i]) / np.float64(b[i * step]))
         out[i] = np.int32(min(max(value, low), high))

@@ -70,34 +70,34 @@ def bind(ctx: BindContext, data: Pcan) -> list[Step]:
 
 @jit
 def _normalise(x, noise, lut, shift, out):
+    """One row of an input may stand for all."""
     low = np.uint64(0xFFFFFFFF)
+    table = np.empty(lut.shape[1], np.int64)
     for row in range(out.shape[0]):
-        table = lut[row if lut.shape[0] > 1 else 0]
+        if row == 0 or lut.shape[0] > 1:
+            table[:] = lut[row]
+        levels = noise[row if noise.shape[0] > 1 else 0]
+        values = x[row if x.shape[0] > 1 else 0]
         for channel in range(out.shape[1]):
-            level = np.int64(noise[row if noise.shape[0] > 1 else 0, channel])
             # TFLM hands the int16 gain on as uint32.
-            gain = np.uint64(np.uint32(np.int16(_gain(level, table))))
-            value = np.uint64(x[row if x.shape[0] > 1 else 0, channel])
-            snr = ((value * gain) >> shift) & low
-            if snr < np.uint64(2 << _SNR_BITS):
-                out[row, channel] = (snr * snr) >> np.uint64(20)
-            else:
-                out[row, channel] = ((snr >> np.uint64(6)) - np.uint64(64)) & low
+            gain = np.uint64(np.uint32(np.int16(_gain(np.int64(levels[channel]), table))))
+            snr = ((np.uint64(values[channel]) * gain) >> shift) & low
+            small = (snr * snr) >> np.uint64(20)
+            large = ((snr >> np.uint64(6)) - np.uint64(64)) & low
+            out[row, channel] = np.uint32(small if snr < np.uint64(2 << _SNR_BITS) else large)
 
 
 @jit(inline=True)
 def _gain(level, table):
     """`WideDynamicFunction` of a uint32 value: pieces of a curve, one for each number of bits."""
-    if level <= 2:
-        return np.int64(table[level])
+    index = np.uint64
     interval = bit_length(level)
-    shifted = level << (11 - interval) if interval < 11 else level >> (interval - 11)
-    fraction = shifted & 0x3FF
-    piece = 4 * interval - 6
-    zeroth, first = np.int64(table[piece]), np.int64(table[piece + 1])
-    second = np.int64(table[piece + 2])
+    fraction = ((level << max(11 - interval, 0)) >> max(interval - 11, 0)) & 0x3FF
+    piece = max(4 * interval - 6, 0)
+    zeroth, first, second = table[index(piece)], table[index(piece + 1)], table[index(piece + 2)]
     curve = ((second * fraction >> 5) + (first << 5)) * fraction
-    return ((curve + (1 << 14)) >> 15) + zeroth
+    wide = ((curve + (1 << 14)) >> 15) + zeroth
+    return wide if level > 2 else table[index(min(level, 2))]
 
 
 OP = OpSpec("SignalPCAN", prepare, evaluate, OpData(lp64=4, ilp32=4), bind=bind)

@@ -78,10 +78,10 @@ def _weigh(x, weights, shift, out):
         values = x[row if x.shape[0] > 1 else 0]
         factors = weights[row if weights.shape[0] > 1 else 0]
         for start in range(0, values.size, length):
+            window, target = values[start : start + length], out[row, start : start + length]
             for i in range(length):
-                product = np.int32(np.int32(values[start + i]) * np.int32(factors[i]))
-                value = np.int32(product >> shift)
-                out[row, start + i] = np.int16(min(max(value, np.int32(-32768)), np.int32(32767)))
+                value = np.int32(np.int32(window[i]) * np.int32(factors[i])) >> shift
+                target[i] = np.int16(min(max(value, -32768), 32767))
 
 
 OP = OpSpec("SignalWindow", prepare, evaluate, OpData(lp64=8, ilp32=8), bind=bind)
