@@ -24,6 +24,10 @@ def test_exact_where_the_bound_says_so(seed, m, k, n, bits):
     assert got.dtype == (np.float32 if bound <= 2**24 else np.float64)
     want = [[sum(int(x) * int(y) for x, y in zip(r, c, strict=True)) for c in b.T] for r in a]
     assert got.astype(np.int64).tolist() == want
+    for row, sums in zip(a, want, strict=True):
+        out = np.full(n, 99, got.dtype)
+        _gemm.row_times(row, b.astype(got.dtype), out)
+        assert out.astype(np.int64).tolist() == sums
 
 
 def test_the_bounds_edge_is_exact_in_float32():

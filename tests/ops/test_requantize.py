@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refmicro import fixedpoint as fp
-from refmicro.ops._requantize import Requantizer
+from refmicro.ops._requantize import Requantizer, requantize_row
 
 MULTIPLIERS = st.one_of(st.integers(2**30, 2**31 - 1), st.sampled_from([0, 2**30, 2**31 - 1]))
 ROUNDED_WRONG = (1107296257, -20, 33554431)
@@ -71,6 +71,10 @@ def test_any_channel_equals_the_integer_rule(seed, pairs, dtype, accumulator, wi
     want = expected(rule, values, bias)
     assert np.array_equal(rule(values, bias), want)
     assert np.array_equal(rule(values, bias, total_rows=2**20), want)
+    for sums, row in zip(values, want, strict=True):
+        out = np.empty_like(row)
+        requantize_row(sums, rule.row_terms(bias), out)
+        assert np.array_equal(out, row)
 
 
 @pytest.mark.parametrize("shift", [-1, -4, -9, -14, 0, 2])
