@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refmicro.ops import _signal
-from refmicro.ops._spec import EvalContext, OpData, OpSpec, PrepareContext
+from refmicro.ops._spec import BindContext, EvalContext, OpData, OpSpec, PrepareContext, Step
 from refmicro.types import DType
 
 
@@ -54,15 +54,30 @@ def prepare(ctx: PrepareContext) -> Delay:
 
 def evaluate(ctx: EvalContext, data: Delay) -> None:
     """What was held comes out first."""
-    (held,) = ctx.read_state()
-    x = ctx.input(0)
-    batch = max(x.shape[0], held.shape[0])
-    shape = (batch, data.streams, data.samples)
-    x = np.broadcast_to(x.reshape(x.shape[0], data.streams, data.samples), shape)
-    both = np.concatenate([held, x], axis=2)
-    out = np.ascontiguousarray(both[:, :, : data.samples])
-    ctx.set_output(0, out.reshape(batch, *data.output_shape))
-    ctx.write_state(both[:, :, data.samples :])
+    held = ctx.read_state()[0].copy()
+    out = np.empty((held.shape[0], *data.output_shape), np.int16)
+    for function, arguments in _steps(data, ctx.input(0), held, out):
+        function(*arguments)
+    ctx.set_output(0, out)
+    ctx.write_state(held)
+
+
+def bind(ctx: BindContext, data: Delay) -> list[Step]:
+    """Copies; what is held is changed in place."""
+    return _steps(data, ctx.input(0), ctx.state()[0], ctx.output(0))
+
+
+def _steps(data: Delay, x: np.ndarray, held: np.ndarray, out: np.ndarray) -> list[Step]:
+    x, out = (array.reshape(len(array), data.streams, -1) for array in (x, out))
+    kept = max(data.length - data.samples, 0)
+    fresh = max(data.samples - data.length, 0)
+    copies = [
+        (out[:, :, : data.samples - fresh], held[:, :, : data.length - kept]),
+        (out[:, :, data.samples - fresh :], x[:, :, :fresh]),
+        (held[:, :, :kept], held[:, :, data.length - kept :]),
+        (held[:, :, kept:], x[:, :, fresh:]),
+    ]
+    return [(np.copyto, pair) for pair in copies if pair[0].size]
 
 
 def state(data: Delay, batch: int) -> tuple[np.ndarray, ...]:
@@ -70,4 +85,4 @@ def state(data: Delay, batch: int) -> tuple[np.ndarray, ...]:
     return (np.zeros((batch, data.streams, data.length), np.int16),)
 
 
-OP = OpSpec("SignalDelay", prepare, evaluate, OpData(lp64=32, ilp32=20), state=state)
+OP = OpSpec("SignalDelay", prepare, evaluate, OpData(lp64=32, ilp32=20), state=state, bind=bind)

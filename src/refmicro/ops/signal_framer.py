@@ -22,8 +22,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refmicro._jit import jit
 from refmicro.ops import _signal
-from refmicro.ops._spec import EvalContext, OpData, OpSpec, PrepareContext
+from refmicro.ops._spec import BindContext, EvalContext, OpData, OpSpec, PrepareContext, Step
 from refmicro.types import DType
 
 
@@ -70,30 +71,53 @@ def prepare(ctx: PrepareContext) -> Framer:
 
 
 def evaluate(ctx: EvalContext, data: Framer) -> None:
-    """Step by step; a buffer holds its samples at its end, `held` of them count."""
-    buffer, held = ctx.read_state()
-    x = ctx.input(0)
-    batch = max(x.shape[0], buffer.shape[0])
-    steps = np.broadcast_to(
-        x.reshape(x.shape[0], data.streams, data.frames, data.step),
-        (batch, data.streams, data.frames, data.step),
-    )
-    out = np.zeros((batch, data.streams, data.frames, data.size), np.int16)
-    valid = np.ones(batch, np.bool_)
-    reach = np.arange(data.size)
-    for frame in range(data.frames):
-        buffer = np.concatenate([buffer[:, :, data.step :], steps[:, :, frame]], axis=2)
-        held = held + data.step
-        complete = held >= data.size
-        first = np.where(complete, data.capacity - held, 0)
-        place = np.broadcast_to((first[:, None] + reach)[:, None], out[:, :, frame].shape)
-        frames = np.take_along_axis(buffer, place, axis=2)
-        out[:, :, frame] = np.where(complete[:, None, None], frames, 0)
-        valid &= complete
-        held = np.where(complete, held - data.step, held)
+    """Step by step."""
+    buffer, held = (array.copy() for array in ctx.read_state())
+    out = np.empty((buffer.shape[0], *data.output_shape), np.int16)
+    valid = np.empty(buffer.shape[0], np.bool_)
+    function, arguments = _step(data, ctx.input(0), buffer, held, out, valid)
+    function(*arguments)
     ctx.write_state(buffer, held)
-    ctx.set_output(0, out.reshape(batch, *data.output_shape))
+    ctx.set_output(0, out)
     ctx.set_output(1, valid)
+
+
+def bind(ctx: BindContext, data: Framer) -> list[Step]:
+    """One call; the buffers are changed in place."""
+    return [_step(data, ctx.input(0), *ctx.state(), ctx.output(0), ctx.output(1))]
+
+
+def _step(data: Framer, x: np.ndarray, buffer: np.ndarray, held: np.ndarray, *outputs) -> Step:
+    out, valid = outputs
+    steps = x.reshape(x.shape[0], data.streams, data.frames, data.step)
+    frames = out.reshape(out.shape[0], data.streams, data.frames, data.size)
+    return _cut_frames.ready, (steps, buffer, held, frames, valid)
+
+
+@jit
+def _cut_frames(steps, buffer, held, out, valid):
+    """A buffer holds its samples at its end, `held` of them count; one row of steps may stand for
+    all."""
+    step, size, capacity = steps.shape[3], out.shape[3], buffer.shape[2]
+    for row in range(out.shape[0]):
+        count = held[row]
+        valid[row] = True
+        for frame in range(out.shape[2]):
+            count += step
+            for stream in range(out.shape[1]):
+                memory = buffer[row, stream]
+                memory[: capacity - step] = memory[step:]
+                memory[capacity - step :] = steps[row if steps.shape[0] > 1 else 0, stream, frame]
+                if count >= size:
+                    first = capacity - count
+                    out[row, stream, frame] = memory[first : first + size]
+                else:
+                    out[row, stream, frame] = 0
+            if count >= size:
+                count -= step
+            else:
+                valid[row] = False
+        held[row] = count
 
 
 def state(data: Framer, batch: int) -> tuple[np.ndarray, ...]:
@@ -102,4 +126,4 @@ def state(data: Framer, batch: int) -> tuple[np.ndarray, ...]:
     return np.zeros((batch, data.streams, data.capacity), np.int16), np.full(batch, held)
 
 
-OP = OpSpec("SignalFramer", prepare, evaluate, OpData(lp64=40, ilp32=28), state=state)
+OP = OpSpec("SignalFramer", prepare, evaluate, OpData(lp64=40, ilp32=28), state=state, bind=bind)

@@ -19,11 +19,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refmicro._jit import jit
 from refmicro.ops import _signal
-from refmicro.ops._spec import EvalContext, OpData, OpSpec, PrepareContext
+from refmicro.ops._spec import BindContext, EvalContext, OpData, OpSpec, PrepareContext, Step
 from refmicro.types import DType
 
 _FRAME_STEP = 1
+_LIMITS = {DType.INT16: (-32768.0, 32767.0), DType.FLOAT32: (-math.inf, math.inf)}
 
 
 @dataclass(frozen=True)
@@ -63,26 +65,43 @@ def prepare(ctx: PrepareContext) -> OverlapAdd:
 
 def evaluate(ctx: EvalContext, data: OverlapAdd) -> None:
     """Frame by frame."""
-    (buffer,) = ctx.read_state()
-    x = ctx.input(0)
-    batch = max(x.shape[0], buffer.shape[0])
-    shape = (batch, data.streams, data.frames, data.size)
-    frames = np.broadcast_to(x.reshape(x.shape[0], *shape[1:]), shape)
-    out = np.empty((batch, data.streams, data.frames, data.step), x.dtype)
-    fresh = np.zeros((batch, data.streams, data.step), x.dtype)
-    for index in range(data.frames):
-        buffer = _sum(buffer, frames[:, :, index])
-        out[:, :, index] = buffer[:, :, : data.step]
-        buffer = np.concatenate([buffer[:, :, data.step :], fresh], axis=2)
+    buffer = ctx.read_state()[0].copy()
+    out = np.empty((buffer.shape[0], *data.output_shape), buffer.dtype)
+    function, arguments = _step(data, ctx.input(0), buffer, out)
+    function(*arguments)
+    ctx.set_output(0, out)
     ctx.write_state(buffer)
-    ctx.set_output(0, out.reshape(batch, *data.output_shape))
 
 
-def _sum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """int16 saturates."""
-    if a.dtype == np.float32:
-        return a + b
-    return (a.astype(np.int32) + b).clip(-32768, 32767).astype(np.int16)
+def bind(ctx: BindContext, data: OverlapAdd) -> list[Step]:
+    """One call; the buffers are changed in place."""
+    return [_step(data, ctx.input(0), ctx.state()[0], ctx.output(0))]
+
+
+def _step(data: OverlapAdd, x: np.ndarray, buffer: np.ndarray, out: np.ndarray) -> Step:
+    frames = x.reshape(x.shape[0], data.streams, data.frames, data.size)
+    sums = out.reshape(out.shape[0], data.streams, data.frames, data.step)
+    return _add_frames.ready, (frames, *_LIMITS[data.dtype], buffer, sums)
+
+
+@jit
+def _add_frames(frames, low, high, buffer, out):
+    """Sums of doubles, rounded, are those of float32; one row of frames may stand for all."""
+    kind = out.dtype.type
+    step = out.shape[3]
+    for row in range(out.shape[0]):
+        for stream in range(out.shape[1]):
+            held = buffer[row, stream]
+            for index in range(out.shape[2]):
+                frame = frames[row if frames.shape[0] > 1 else 0, stream, index]
+                for i in range(held.size):
+                    # A NaN stays what it is.
+                    total = np.float64(held[i]) + np.float64(frame[i])
+                    total = low if total < low else total
+                    held[i] = kind(high if total > high else total)
+                out[row, stream, index] = held[:step]
+                held[: held.size - step] = held[step:]
+                held[held.size - step :] = 0
 
 
 def state(data: OverlapAdd, batch: int) -> tuple[np.ndarray, ...]:
@@ -90,4 +109,6 @@ def state(data: OverlapAdd, batch: int) -> tuple[np.ndarray, ...]:
     return (np.zeros((batch, data.streams, data.size), data.dtype.numpy),)
 
 
-OP = OpSpec("SignalOverlapAdd", prepare, evaluate, OpData(lp64=32, ilp32=24), state=state)
+OP = OpSpec(
+    "SignalOverlapAdd", prepare, evaluate, OpData(lp64=32, ilp32=24), state=state, bind=bind
+)

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refmicro._jit import jit
 from refmicro.ops import _signal
-from refmicro.ops._spec import EvalContext, Node, OpSpec, PrepareContext
+from refmicro.ops._spec import BindContext, EvalContext, Node, OpSpec, PrepareContext, Step
 from refmicro.types import Abi, DType, TflmBuild
 
 
@@ -55,22 +56,41 @@ def prepare(ctx: PrepareContext) -> Stacker:
 
 
 def evaluate(ctx: EvalContext, data: Stacker) -> None:
-    """A buffer holds its values at its end, `held` of them count; `held` below 0 is a new start."""
-    buffer, held = ctx.read_state()
-    x = ctx.input(0)[:, : data.channels]
-    batch = max(x.shape[0], buffer.shape[0])
-    x = np.broadcast_to(x, (batch, data.channels))
-    buffer = np.concatenate([buffer[:, data.channels :], x], axis=1)
-    first = held < 0
-    repeated = np.tile(x, (1, data.left + 1))
-    buffer[:, data.size - repeated.shape[1] :] = np.where(
-        first[:, None], repeated, buffer[:, data.size - repeated.shape[1] :]
-    )
-    held = np.where(first, repeated.shape[1], held + data.channels)
-    valid = held >= data.size
-    ctx.set_output(0, np.where(valid[:, None], buffer, 0).astype(np.int16))
+    """One frame."""
+    buffer, held = (array.copy() for array in ctx.read_state())
+    out, valid = np.empty_like(buffer), np.empty(buffer.shape[0], np.bool_)
+    _stack(ctx.input(0), data.channels, data.step, data.left, buffer, held, out, valid)
+    ctx.set_output(0, out)
     ctx.set_output(1, valid)
-    ctx.write_state(buffer, np.where(valid, held - data.step, held))
+    ctx.write_state(buffer, held)
+
+
+def bind(ctx: BindContext, data: Stacker) -> list[Step]:
+    """One call; the buffer is changed in place."""
+    sizes = data.channels, data.step, data.left
+    outputs = ctx.output(0), ctx.output(1)
+    return [(_stack.ready, (ctx.input(0), *sizes, *ctx.state(), *outputs))]
+
+
+@jit
+def _stack(x, channels, step, left, buffer, held, out, valid):
+    """A buffer holds its values at its end, `held` of them count; `held` below 0 is a new start.
+    One row of x may stand for all."""
+    size = buffer.shape[1]
+    for row in range(out.shape[0]):
+        memory, frame = buffer[row], x[row if x.shape[0] > 1 else 0, :channels]
+        copies = left + 1 if held[row] < 0 else 1
+        count = max(held[row], 0) + copies * channels
+        memory[: size - channels] = memory[channels:]
+        for i in range(copies):
+            memory[size - (i + 1) * channels : size - i * channels] = frame
+        valid[row] = count >= size
+        if count >= size:
+            out[row] = memory
+            count -= step
+        else:
+            out[row] = 0
+        held[row] = count
 
 
 def state(data: Stacker, batch: int) -> tuple[np.ndarray, ...]:
@@ -85,4 +105,4 @@ def init_bytes(node: Node, build: TflmBuild) -> tuple[int, ...]:
     return 56 if build.abi is Abi.LP64 else 36, buffer
 
 
-OP = OpSpec("SignalStacker", prepare, evaluate, init_bytes, state=state)
+OP = OpSpec("SignalStacker", prepare, evaluate, init_bytes, state=state, bind=bind)
