@@ -43,7 +43,10 @@ def test_bound_equals_evaluated(name):
     assert bound_of(evaluated) is None
 
 
-@pytest.mark.parametrize("name", ["s_elu_stream_int8", "g_elu_while_int8", "g_elu_resvar_int8"])
+@pytest.mark.parametrize(
+    "name",
+    ["s_elu_stream_int8", "g_elu_while_int8", "g_elu_resvar_int8", "audio_preprocessor_int8"],
+)
 def test_streams_of_several_rows(name):
     model = Interpreter.from_file(ALL[name])
     steps = BIND_AFTER[0] + 2
@@ -112,9 +115,11 @@ def test_values_of_a_variable_that_is_written_later():
     compare(model, rows=3, expect="run")
 
 
-def test_streams_in_turn_keep_their_variables():
-    """Bound memory serves a batch of one row between two steps of a stream."""
-    model, alone = (Interpreter.from_file(ALL["kws_mamba_int8"]) for _ in range(2))
+@pytest.mark.parametrize("name", ["kws_mamba_int8", "audio_preprocessor_int8"])
+def test_streams_in_turn_keep_their_state(name):
+    """Bound memory serves a batch of one row between two steps of a stream; the state is variables
+    in one model, what operators keep in the other."""
+    model, alone = (Interpreter.from_file(ALL[name]) for _ in range(2))
     inputs = inputs_of(model, BIND_AFTER[0] + 4)
     for row in range(len(inputs[0])):
         for one in (model, alone):
