@@ -85,12 +85,18 @@ def quantized_sum(
     out,
 ):
     """a + sign * b, requantized."""
+    # The compiler sees 32 bits times 32: fewer instructions than 64 times 64.
+    a_multiplier, b_multiplier = np.int64(np.int32(a_multiplier)), np.int64(np.int32(b_multiplier))
+    multiplier = np.int64(np.int32(multiplier))
+    # -1 where the sign is negative, else 0: what a product with the sign would do.
+    flip = sign >> 1
     for i in range(out.size):
-        left = (np.int64(a[i]) + a_offset) << left_shift
-        right = (np.int64(b[i]) + b_offset) << left_shift
+        left = np.int64(np.int32((np.int64(a[i]) + a_offset) << left_shift))
+        right = np.int64(np.int32((np.int64(b[i]) + b_offset) << left_shift))
         left = multiply_below_one(left, a_multiplier, a_shift)
         right = multiply_below_one(right, b_multiplier, b_shift)
-        value = multiply_below_one(left + sign * right, multiplier, shift)
+        total = np.int64(np.int32(left + ((right ^ flip) - flip)))
+        value = multiply_below_one(total, multiplier, shift)
         out[i] = clamp(value + output_offset, low, high)
 
 

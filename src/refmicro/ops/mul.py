@@ -69,8 +69,11 @@ def _arguments(
 
 @jit
 def _mul(a, b, a_offset, b_offset, multiplier, shift, output_offset, low, high, out):
+    # The compiler sees 32 bits times 32: fewer instructions than 64 times 64.
+    multiplier = np.int64(np.int32(multiplier))
     for i in range(out.size):
         product = (np.int64(a[i]) + a_offset) * (np.int64(b[i]) + b_offset)
+        product = np.int64(np.int32(product))
         value = multiply_by_quantized_multiplier(product, multiplier, shift)
         out[i] = clamp(value + output_offset, low, high)
 
