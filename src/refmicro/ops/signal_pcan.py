@@ -71,7 +71,7 @@ def bind(ctx: BindContext, data: Pcan) -> list[Step]:
 @jit
 def _normalise(x, noise, lut, shift, out):
     """One row of an input may stand for all."""
-    low = np.uint64(0xFFFFFFFF)
+    low, limit = np.uint64(0xFFFFFFFF), np.uint64(2 << _SNR_BITS)
     table = np.empty(lut.shape[1], np.int64)
     for row in range(out.shape[0]):
         if row == 0 or lut.shape[0] > 1:
@@ -83,8 +83,8 @@ def _normalise(x, noise, lut, shift, out):
             gain = np.uint64(np.uint32(np.int16(_gain(np.int64(levels[channel]), table))))
             snr = ((np.uint64(values[channel]) * gain) >> shift) & low
             small = (snr * snr) >> np.uint64(20)
-            large = ((snr >> np.uint64(6)) - np.uint64(64)) & low
-            out[row, channel] = np.uint32(small if snr < np.uint64(2 << _SNR_BITS) else large)
+            large = (max(snr, limit) >> np.uint64(6)) - np.uint64(64)
+            out[row, channel] = np.uint32(small if snr < limit else large)
 
 
 @jit(inline=True)
