@@ -51,23 +51,19 @@ def row_times(x, weights, sums):
     """Sums of one row's products with each column of `weights`, of shape (depth, columns) in a
     type that holds them; four rows of weights at once, so that sums are seldom in memory."""
     depth, columns = weights.shape
-    for column in range(columns):
-        sums[column] = 0
+    for i in range(columns):
+        sums[i] = 0
     kind = weights.dtype.type
     last = depth - depth % 4
     for k in range(0, last, 4):
         first, second, third, fourth = kind(x[k]), kind(x[k + 1]), kind(x[k + 2]), kind(x[k + 3])
-        for column in range(columns):
-            sums[column] += (
-                first * weights[k, column]
-                + second * weights[k + 1, column]
-                + third * weights[k + 2, column]
-                + fourth * weights[k + 3, column]
-            )
+        a, b, c, d = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
+        for i in range(columns):
+            sums[i] += first * a[i] + second * b[i] + third * c[i] + fourth * d[i]
     for k in range(last, depth):
-        value = kind(x[k])
-        for column in range(columns):
-            sums[column] += value * weights[k, column]
+        value, a = kind(x[k]), weights[k]
+        for i in range(columns):
+            sums[i] += value * a[i]
 
 
 def int8_products(a: np.ndarray, b: np.ndarray, a_offset: int, b_offset: int) -> np.ndarray:

@@ -243,8 +243,8 @@ class Requantizer:
         if bias is None:
             bias = np.zeros(multipliers.size, np.int64)
         rule = _IN_DOUBLES if self._proven_by_bits else _WIDE if self.wide else _NARROW
-        reals = np.stack([bias.astype(np.float64), *self._factors])
-        return (rule, reals, np.stack([bias, multipliers, shifts]), *self._frame)
+        reals = np.concatenate([bias.astype(np.float64), *self._factors])
+        return (rule, reals, np.concatenate([bias, multipliers, shifts]), *self._frame)
 
     def _is_one_sided(self, bias: np.ndarray) -> bool:
         """Whether a negative sum is clamped away and all terms with this bias are exact."""
@@ -340,31 +340,28 @@ def double_rule(x, factor, half, center, low, high, base):
     return np.int32(min(max(value, low), high)) + base
 
 
-@jit
+@jit(inline=True)
 def requantize_row(sums, terms, out):
-    """One row of sums of any type, see `Requantizer.row_terms`: for kernels that make them."""
+    """One row of sums of any type, see `Requantizer.row_terms`: for kernels that make them.
+
+    It becomes a part of its callers: a call would count references to each array.
+    """
     rule, reals, integers, center, low, high, base = terms
+    unsigned, columns = np.uint64, out.size
     if rule == _IN_DOUBLES:
-        for column in range(out.size):
-            x = np.float64(sums[column]) + reals[0, column]
-            out[column] = double_rule(
-                x, reals[1, column], reals[2, column], center, low, high, base
-            )
+        for i in range(columns):
+            x = np.float64(sums[i]) + reals[i]
+            factor, half = reals[unsigned(i + columns)], reals[unsigned(i + 2 * columns)]
+            out[i] = double_rule(x, factor, half, center, low, high, base)
         return
-    offset = int(center - 0.5) + base
-    for column in range(out.size):
-        total = int(sums[column]) + integers[0, column]
+    offset, least, most = int(center - 0.5) + base, int(low) + base, int(high) + base
+    for i in range(columns):
+        total = int(sums[i]) + integers[i]
         if rule == _NARROW:
             total = ((total + 2147483648) & 4294967295) - 2147483648
-        out[column] = _integer_rule(
-            total,
-            int(integers[1, column]),
-            int(integers[2, column]),
-            offset,
-            int(low) + base,
-            int(high) + base,
-            rule == _WIDE,
-        )
+        multiplier = int(integers[unsigned(i + columns)])
+        shift = int(integers[unsigned(i + 2 * columns)])
+        out[i] = _integer_rule(total, multiplier, shift, offset, least, most, rule == _WIDE)
 
 
 @jit
