@@ -285,7 +285,13 @@ def _remember(latest, state, zero_point, weights, terms, out):
             for k in range(weights.shape[1]):
                 total = kind(total + kind(memory[first + k]) * weights[unit, k])
             totals[unit] = total
-        requantize_row(totals, terms, out[row])
+        _rescale(totals, terms, out[row])
+
+
+@jit
+def _rescale(totals, terms, out):
+    """A call of its own: within the loop above, that one is no longer compiled to vectors."""
+    requantize_row(totals, terms, out)
 
 
 def _evaluate_float(data: Svdf, x: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
