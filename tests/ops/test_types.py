@@ -30,6 +30,7 @@ from tests.ops import (
     test_split,
     test_split_v,
     test_squeeze,
+    test_strided_slice,
     test_transpose,
     test_transpose_conv,
 )
@@ -82,6 +83,7 @@ MODELS = {
     "SPLIT": test_split.model((4, 3), [(2, 3), (2, 3)], 0),
     "SPLIT_V": test_split_v.model((4, 3), [(1, 3), (3, 3)], 0),
     "SQUEEZE": test_squeeze.model((1, 3), (0,), (3,)),
+    "STRIDED_SLICE": test_strided_slice.model((4,), (1,), (3,), (1,), (2,)),
     "TRANSPOSE": test_transpose.model((2, 3), (1, 0)),
     "TRANSPOSE of one dimension": test_transpose.model((3,), (0,)),
     "TRANSPOSE_CONV": test_transpose_conv.model(RNG),
