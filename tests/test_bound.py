@@ -66,7 +66,7 @@ def test_tables_take_over():
     inputs = inputs_of(model, 1)
     want = model.invoke_batch(inputs, lambda *_: None)[0]
     kernels = set()
-    for _ in range(BIND_AFTER[3] + 2):
+    for _ in range(BIND_AFTER[6] + 2):
         assert (model.invoke_batch(inputs)[0] == want).all()
         if bound_of(model):
             ((function, _),) = bound_of(model)._steps
@@ -155,7 +155,7 @@ def test_two_numbers_of_rows_are_kept():
 
 
 def test_threads_have_memory_of_their_own(monkeypatch):
-    monkeypatch.setattr("refmicro.interpreter.THREAD_BYTES", 1)
+    monkeypatch.setattr("refmicro.interpreter.THREAD_WORK", 1)
     model = Interpreter.from_file(ALL["s_elu_stream_int8"])
     inputs = inputs_of(model, 90)
     want = model.invoke_batch(inputs)

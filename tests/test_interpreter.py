@@ -76,7 +76,7 @@ def test_state_is_carried_and_reset(name):
 
 @pytest.mark.parametrize("name", STATEFUL)
 def test_threads_change_no_value(name, monkeypatch):
-    monkeypatch.setattr("refmicro.interpreter.THREAD_BYTES", 1)
+    monkeypatch.setattr("refmicro.interpreter.THREAD_WORK", 1)
     interpreter = interpreter_of(name)
     inputs, _ = golden(name)
     many = [array.reshape(-1, *array.shape[2:])[:21] for array in inputs]

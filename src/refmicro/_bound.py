@@ -27,7 +27,7 @@ BOUND_BYTES = 64 << 20
 _SLACK = 4
 """Memory is given to tensors that need at least one part in so many of it."""
 
-BIND_AFTER = (2, 16, 64, 256, 1024)
+BIND_AFTER = tuple(1 << power for power in range(1, 11))
 """Invocations after which a subgraph is bound: each time operators know better whether what takes
 its time only once, such as a table, is worth it."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,14 @@ from refmicro.types import Quantization, Tensor, TflmBuild
 CHUNK_BYTES = 16 << 20
 """Working memory that one chunk of a batch aims at, so that its tensors stay in the cache."""
 
-THREAD_BYTES = 1 << 20
-"""Bytes of tensors below which a thread of its own would take longer than it saves."""
+SMALL_CHUNK_BYTES = 2 << 20
+"""A chunk that needs no more may have many rows, which costs fewer calls."""
+
+THREAD_WORK = 8 << 20
+"""Work below which a thread of its own would take longer than it saves, see `_work`."""
+
+_MACS_PER_BYTE = 8
+"""Multiply-accumulates that take as long as one byte that an operator writes."""
 
 MAX_WORKING_BYTES = 1 << 30
 """A model whose tensors need more for a single vector is refused."""
@@ -214,9 +221,7 @@ class Interpreter:
             raise UsageError(f"at least one thread must run: {threads}")
         arrays = self._fit_batch(inputs)
         rows = arrays[0].shape[0] if arrays else 1
-        threads = min(
-            threads, 1 + rows * sum(g.written_bytes for g in self._graphs) // THREAD_BYTES
-        )
+        threads = min(threads, 1 + rows * self._work // THREAD_WORK)
         chunk = max(rows, 1) if trace else self._chunk(rows, threads)
         outputs = [np.empty((rows, *item.shape), item.dtype) for item in self._outputs]
 
@@ -283,7 +288,16 @@ class Interpreter:
     @property
     def chunk_rows(self) -> int:
         """Rows of a batch that are carried through the graph together."""
-        return max(1, min(256, CHUNK_BYTES // max(1, max(g.peak_bytes for g in self._graphs))))
+        row_bytes = max(1, max(g.peak_bytes for g in self._graphs))
+        few, many = min(256, CHUNK_BYTES // row_bytes), min(2048, SMALL_CHUNK_BYTES // row_bytes)
+        return max(1, few, many)
+
+    @cached_property
+    def _work(self) -> int:
+        """About how long one row takes, each subgraph run once, as bytes that are written."""
+        nodes = (node for nodes in self.program.nodes for node in nodes)
+        macs = sum(node.spec.macs(node.node) for node in nodes)
+        return sum(g.written_bytes for g in self._graphs) + macs // _MACS_PER_BYTE
 
     def _chunk(self, rows: int, threads: int) -> int:
         """Rows of one part: parts of one size, as many as there are threads or a multiple."""

@@ -41,7 +41,7 @@ def test_tables_broadcast_as_arithmetic_does(shapes):
     rng = np.random.default_rng(0)
     small, large = ([], [])
     for shape in shapes[:2]:
-        large.append(rng.integers(-128, 128, (70000, *shape)).astype(np.int8))
+        large.append(rng.integers(-128, 128, (140_000, *shape)).astype(np.int8))
         small.append(large[-1][:50])
     assert (model.invoke_batch(small)[0] == model.invoke_batch(large)[0][:50]).all()
     data = model.program.nodes[0][0].data
