@@ -100,7 +100,7 @@ def test_parts_are_of_one_size_and_worth_a_thread(monkeypatch):
     hello = interpreter_of("hello_world_int8")
     hello.invoke_batch([np.zeros((256, 1, 1), np.int8)], threads=2)
     with pytest.raises(TypeError):
-        interpreter.invoke_batch([np.zeros((8, 1, 96, 96, 1), np.int8)], threads=2)
+        interpreter.invoke_batch([np.zeros((32, 1, 96, 96, 1), np.int8)], threads=2)
 
 
 @pytest.mark.parametrize("name", STATEFUL)

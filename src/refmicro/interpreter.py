@@ -29,7 +29,7 @@ CHUNK_BYTES = 16 << 20
 SMALL_CHUNK_BYTES = 2 << 20
 """A chunk that needs no more may have many rows, which costs fewer calls."""
 
-THREAD_WORK = 8 << 20
+THREAD_WORK = 16 << 20
 """Work below which a thread of its own would take longer than it saves, see `_work`."""
 
 _MACS_PER_BYTE = 8
