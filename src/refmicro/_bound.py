@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from refmicro._run import Context, GraphPlan, Run, State
-from refmicro.ops._spec import Step
+from refmicro.ops._spec import Step, run_steps
 from refmicro.program import PreparedNode
 
 BOUND_BYTES = 64 << 20
@@ -177,8 +177,7 @@ class BoundGraph:
         if self._has_state:
             self._load(run.state)
         try:
-            for function, arguments in self._steps:
-                function(*arguments)
+            run_steps(self._steps)
         finally:
             if self._has_state:
                 self._save(run.state)

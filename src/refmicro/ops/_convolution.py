@@ -32,7 +32,7 @@ class Convolution(Product):
 
     @cached_property
     def packed(self) -> _convolution_bytes.ByteConvolution:
-        """The filter for `_convolution_bytes.convolve`; needs `has_bytes`."""
+        """The filter for `_convolution_bytes.steps`; needs `has_bytes`."""
         rescale, fill = self.requantize.rescale, self.input_zero_point
         return _convolution_bytes.pack(self.weights, self.folded_bias, rescale, self.window, fill)
 

@@ -50,7 +50,7 @@ class ByteConvolution:
 def pack(
     weights: np.ndarray, starts: np.ndarray, rescale: Rescale, window: Window, fill: int
 ) -> ByteConvolution:
-    """A filter for `convolve`.
+    """A filter for `steps`.
 
     Args:
         weights: integers that fit int8, shape (taps * input channels, output channels).
@@ -73,17 +73,9 @@ def pack(
     return ByteConvolution(window, fill, _int8_gemm.pack(weights, starts, rescale), by_columns)
 
 
-def convolve(images: np.ndarray, filters: ByteConvolution) -> np.ndarray:
-    """Outputs of int8 images (N, height, width, channels): (N * output pixels, channels)."""
-    shape = images.shape[0] * filters.window.pixels, filters.weights.channels
-    out = np.empty(shape, np.int8)
-    for function, arguments in steps(np.ascontiguousarray(images), filters, out):
-        function(*arguments)
-    return out
-
-
 def steps(images: np.ndarray, filters: ByteConvolution, out: np.ndarray) -> list[Step]:
-    """What writes `out` from contiguous images; shapes are those of `convolve`."""
+    """What writes `out`, int8 (N * output pixels, channels), from contiguous int8 images of shape
+    (N, height, width, channels)."""
     assert images.dtype == np.int8, images.dtype
     assert images.flags.c_contiguous
     window, packed = filters.window, filters.weights

@@ -72,7 +72,7 @@ def columns_per_phase(window: Window) -> int:
 def pack(
     weights: np.ndarray, starts: np.ndarray, rescale: Rescale, window: Window, fill: int
 ) -> DepthwiseBytes:
-    """A filter for `convolve`.
+    """A filter for `steps`.
 
     Args:
         weights: integers that fit int8, shape (filter height * filter width, channels).
@@ -118,16 +118,9 @@ def pack(
     )
 
 
-def convolve(images: np.ndarray, packed: DepthwiseBytes) -> np.ndarray:
-    """Outputs of int8 images (N, height, width, channels): (N * output pixels, channels)."""
-    out = np.empty((images.shape[0] * packed.window.pixels, packed.channels), np.int8)
-    for function, arguments in steps(np.ascontiguousarray(images), packed, out):
-        function(*arguments)
-    return out
-
-
 def steps(images: np.ndarray, packed: DepthwiseBytes, out: np.ndarray) -> list[Step]:
-    """What writes `out` from contiguous images; shapes are those of `convolve`."""
+    """What writes `out`, int8 (N * output pixels, channels), from contiguous int8 images of shape
+    (N, height, width, channels)."""
     window, channels = packed.window, packed.channels
     assert images.dtype == np.int8, images.dtype
     assert images.shape[3] == channels, (images.shape, channels)

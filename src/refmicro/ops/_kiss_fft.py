@@ -21,7 +21,7 @@ from functools import cached_property
 import numpy as np
 
 from refmicro.ops import _kiss_fft_int16
-from refmicro.ops._spec import Step
+from refmicro.ops._spec import Step, run_steps
 from refmicro.types import Abi, DType, TflmBuild
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -230,8 +230,7 @@ class RealFft:
         complex ones."""
         out = np.empty((len(values), self.half + 1, 2), values.dtype)
         if self.dtype is DType.INT16:
-            kernel, arguments = self.int16_step(values, out.reshape(len(values), -1))
-            kernel(*arguments)
+            run_steps([self.int16_step(values, out.reshape(len(values), -1))])
             return out
         padded = np.zeros((len(values), self.length), self.arithmetic.wide)
         padded[:, : values.shape[1]] = values
@@ -271,8 +270,7 @@ class RealFft:
         """`kiss_fftri`: (B, half + 1, 2) complex values to (B, length) real ones."""
         out = np.empty((len(values), self.length), values.dtype)
         if self.dtype is DType.INT16:
-            kernel, arguments = self.int16_step(values.reshape(len(values), -1), out)
-            kernel(*arguments)
+            run_steps([self.int16_step(values.reshape(len(values), -1), out)])
             return out
         for start in range(0, len(values), _ROWS):
             rows = slice(start, start + _ROWS)

@@ -7,7 +7,7 @@ Prepare sees tensors as values; eval sees arrays that all carry a leading batch 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
@@ -241,6 +241,12 @@ class EvalContext(Protocol):
 
 Step = tuple[Callable[..., Any], tuple]
 """A call that one invocation makes: the function and its arguments."""
+
+
+def run_steps(steps: Iterable[Step]) -> None:
+    """Make the calls, one after the other."""
+    for function, arguments in steps:
+        function(*arguments)
 
 
 class BindContext(Protocol):

@@ -32,7 +32,15 @@ from refmicro.ops._convolution import (
     require_image,
 )
 from refmicro.ops._product import blocks, require_bias, require_packed_constant, require_type_option
-from refmicro.ops._spec import BindContext, EvalContext, Node, OpSpec, PrepareContext, Step
+from refmicro.ops._spec import (
+    BindContext,
+    EvalContext,
+    Node,
+    OpSpec,
+    PrepareContext,
+    Step,
+    run_steps,
+)
 from refmicro.ops._window import patches, prepare_window
 from refmicro.types import DType, Tensor
 
@@ -167,8 +175,7 @@ def bind(ctx: BindContext, data: Conv2D) -> list[Step] | None:
 def _evaluate_constant(data: Conv2D, images: np.ndarray) -> np.ndarray:
     shape = images.shape[0] * data.window.pixels, data.channels
     out = np.empty(shape, data.output.dtype.numpy)
-    for function, arguments in _constant_steps(data, np.ascontiguousarray(images), out):
-        function(*arguments)
+    run_steps(_constant_steps(data, np.ascontiguousarray(images), out))
     return out
 
 

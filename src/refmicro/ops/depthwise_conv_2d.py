@@ -36,7 +36,15 @@ from refmicro.ops._convolution import (
     require_image,
 )
 from refmicro.ops._product import blocks, require_bias, require_packed_constant
-from refmicro.ops._spec import BindContext, EvalContext, Node, OpSpec, PrepareContext, Step
+from refmicro.ops._spec import (
+    BindContext,
+    EvalContext,
+    Node,
+    OpSpec,
+    PrepareContext,
+    Step,
+    run_steps,
+)
 from refmicro.ops._window import patches, prepare_window
 from refmicro.types import DType, Tensor
 
@@ -68,7 +76,7 @@ class DepthwiseConv2D(Convolution):
 
     @cached_property
     def packed_rows(self) -> _depthwise_bytes.DepthwiseBytes:
-        """The filter for `_depthwise_bytes.convolve`; needs `has_bytes` and multiplier 1."""
+        """The filter for `_depthwise_bytes.steps`; needs `has_bytes` and multiplier 1."""
         rescale, fill = self.requantize.rescale, self.input_zero_point
         return _depthwise_bytes.pack(self.weights, self.folded_bias, rescale, self.window, fill)
 
@@ -186,8 +194,7 @@ def _evaluate_constant(
         return data.finish(_sums(data, images), data.folded_bias, computed_bias)
     shape = images.shape[0] * data.window.pixels, data.channels
     out = np.empty(shape, data.output.dtype.numpy)
-    for function, arguments in _constant_steps(data, np.ascontiguousarray(images), out):
-        function(*arguments)
+    run_steps(_constant_steps(data, np.ascontiguousarray(images), out))
     return out
 
 

@@ -50,6 +50,7 @@ from refmicro.ops._spec import (
     OpSpec,
     PrepareContext,
     Step,
+    run_steps,
 )
 from refmicro.types import DType, Tensor
 
@@ -258,8 +259,7 @@ def _evaluate_dots(data: FullyConnected, rows: np.ndarray, w: np.ndarray) -> np.
     x = np.broadcast_to(rows, (batch, rows.shape[1])).reshape(batch, data.rows, data.depth)
     w = np.broadcast_to(w, (batch, *w.shape[1:])).reshape(batch, -1)[:, : data.depth]
     out = np.empty((batch, data.rows), np.int8)
-    function, arguments = data.dots(np.ascontiguousarray(x), np.ascontiguousarray(w), out)
-    function(*arguments)
+    run_steps([data.dots(np.ascontiguousarray(x), np.ascontiguousarray(w), out)])
     return out
 
 

@@ -18,7 +18,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from refmicro.ops import _signal
-from refmicro.ops._spec import BindContext, EvalContext, OpData, OpSpec, PrepareContext, Step
+from refmicro.ops._spec import (
+    BindContext,
+    EvalContext,
+    OpData,
+    OpSpec,
+    PrepareContext,
+    Step,
+    run_steps,
+)
 from refmicro.types import DType
 
 
@@ -56,8 +64,7 @@ def evaluate(ctx: EvalContext, data: Delay) -> None:
     """What was held comes out first."""
     held = ctx.read_state()[0].copy()
     out = np.empty((held.shape[0], *data.output_shape), np.int16)
-    for function, arguments in _steps(data, ctx.input(0), held, out):
-        function(*arguments)
+    run_steps(_steps(data, ctx.input(0), held, out))
     ctx.set_output(0, out)
     ctx.write_state(held)
 

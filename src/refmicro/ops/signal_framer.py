@@ -24,7 +24,15 @@ import numpy as np
 
 from refmicro._jit import jit
 from refmicro.ops import _signal
-from refmicro.ops._spec import BindContext, EvalContext, OpData, OpSpec, PrepareContext, Step
+from refmicro.ops._spec import (
+    BindContext,
+    EvalContext,
+    OpData,
+    OpSpec,
+    PrepareContext,
+    Step,
+    run_steps,
+)
 from refmicro.types import DType
 
 
@@ -75,8 +83,7 @@ def evaluate(ctx: EvalContext, data: Framer) -> None:
     buffer, held = (array.copy() for array in ctx.read_state())
     out = np.empty((buffer.shape[0], *data.output_shape), np.int16)
     valid = np.empty(buffer.shape[0], np.bool_)
-    function, arguments = _step(data, ctx.input(0), buffer, held, out, valid)
-    function(*arguments)
+    run_steps([_step(data, ctx.input(0), buffer, held, out, valid)])
     ctx.write_state(buffer, held)
     ctx.set_output(0, out)
     ctx.set_output(1, valid)

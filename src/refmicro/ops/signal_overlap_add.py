@@ -21,7 +21,15 @@ import numpy as np
 
 from refmicro._jit import jit
 from refmicro.ops import _signal
-from refmicro.ops._spec import BindContext, EvalContext, OpData, OpSpec, PrepareContext, Step
+from refmicro.ops._spec import (
+    BindContext,
+    EvalContext,
+    OpData,
+    OpSpec,
+    PrepareContext,
+    Step,
+    run_steps,
+)
 from refmicro.types import DType
 
 _FRAME_STEP = 1
@@ -67,8 +75,7 @@ def evaluate(ctx: EvalContext, data: OverlapAdd) -> None:
     """Frame by frame."""
     buffer = ctx.read_state()[0].copy()
     out = np.empty((buffer.shape[0], *data.output_shape), buffer.dtype)
-    function, arguments = _step(data, ctx.input(0), buffer, out)
-    function(*arguments)
+    run_steps([_step(data, ctx.input(0), buffer, out)])
     ctx.set_output(0, out)
     ctx.write_state(buffer)
 

@@ -47,7 +47,15 @@ from refmicro.ops._fixed_functions import (
 from refmicro.ops._libm import expf
 from refmicro.ops._lut import lut_int16, lut_lookup
 from refmicro.ops._requantize import multiplier_pair
-from refmicro.ops._spec import BindContext, EvalContext, OpData, OpSpec, PrepareContext, Step
+from refmicro.ops._spec import (
+    BindContext,
+    EvalContext,
+    OpData,
+    OpSpec,
+    PrepareContext,
+    Step,
+    run_steps,
+)
 from refmicro.types import DType, Tensor
 
 _DIFFERENCE_BITS = 5
@@ -138,8 +146,7 @@ def evaluate(ctx: EvalContext, data: Softmax) -> None:
         out = _evaluate_float(rows, np.float32(data.beta))
     else:
         out = np.empty(rows.shape, data.output.dtype.numpy)
-        function, arguments = _step(data, rows, out)
-        function(*arguments)
+        run_steps([_step(data, rows, out)])
     ctx.set_output(0, out.reshape(x.shape[0], *data.output.shape))
 
 

@@ -42,6 +42,7 @@ from refmicro.ops._spec import (
     OpSpec,
     PrepareContext,
     Step,
+    run_steps,
 )
 from refmicro.types import INTEGER_LIMITS, DType, Tensor
 
@@ -228,8 +229,7 @@ def evaluate(ctx: EvalContext, data: Svdf) -> None:
     else:
         state = state.copy()
         out = np.empty((state.shape[0], *data.output.shape), np.int8)
-        for function, arguments in _steps(data, x, state, out):
-            function(*arguments)
+        run_steps(_steps(data, x, state, out))
     ctx.set_input(4, state)
     ctx.set_output(0, out)
 

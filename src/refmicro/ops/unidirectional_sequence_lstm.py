@@ -49,6 +49,7 @@ from refmicro.ops._spec import (
     OpSpec,
     PrepareContext,
     Step,
+    run_steps,
 )
 from refmicro.ops.logistic import logistic_float, logistic_int16
 from refmicro.ops.tanh import tanh_int16
@@ -349,8 +350,7 @@ def evaluate(ctx: EvalContext, data: Lstm) -> None:
         out, hidden, cell = _evaluate_float(data, x, hidden, cell)
     else:
         out = np.empty((batch, *data.output.shape), data.output.dtype.numpy)
-        function, arguments = _kernel_step(data, x, hidden, cell, out)
-        function(*arguments)
+        run_steps([_kernel_step(data, x, hidden, cell, out)])
     ctx.set_input(_HIDDEN, hidden.reshape(batch, *data.hidden.shape))
     ctx.set_input(_CELL, cell.reshape(batch, *data.cell.shape))
     ctx.set_output(0, out)
