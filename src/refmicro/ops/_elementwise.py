@@ -23,7 +23,7 @@ from refmicro.ops._byte_table import kernel_for
 from refmicro.ops._pair_formula import Formula, proven_constants, proven_line_constants
 from refmicro.ops._pair_vectors import suits
 from refmicro.ops._requantize import require_zero_point
-from refmicro.ops._spec import BindContext, EvalContext, PrepareContext, Step
+from refmicro.ops._spec import BindContext, EvalContext, PrepareContext, Step, run_steps
 from refmicro.types import INTEGER_LIMITS, DType, Tensor
 
 MAX_RANK = 6
@@ -279,18 +279,18 @@ class Lookup:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Results of shape (B, *shape)."""
         out = np.empty((x.shape[0], *self.shape), self.table.dtype)
-        flat = np.ascontiguousarray(x).reshape(-1)
-        table = _bits(self.table)
-        kernel_for(table)(_bits(flat), table, _bits(out.reshape(-1)))
+        run_steps([self._step(np.ascontiguousarray(x), out)])
         return out
+
+    def _step(self, x: np.ndarray, out: np.ndarray) -> Step:
+        table = _bits(self.table)
+        arguments = _bits(x.reshape(-1)), table, _bits(out.reshape(-1))
+        return kernel_for(table).ready, arguments
 
     def bind(self, ctx: BindContext) -> list[Step] | None:
         """One look-up."""
         x, out = ctx.input(0), ctx.output(0)
-        if x.size != out.size:
-            return None
-        arrays = map(_bits, (x.reshape(-1), self.table, out.reshape(-1)))
-        return [(kernel_for(_bits(self.table)).ready, tuple(arrays))]
+        return [self._step(x, out)] if x.size == out.size else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -365,15 +365,14 @@ class Pairwise:
             return None
         return proven_line_constants(self.formula, self.table.view(np.int8))
 
-    def _proven(
-        self, a: np.ndarray, b: np.ndarray, loops: np.ndarray, count: int
-    ) -> tuple[Kernel, np.ndarray] | None:
-        """The kernel of a formula that is worth its proof by now, and its constants."""
-        if self.done[0] < _WORTH_A_PROOF:
-            return None
-        if suits(a.size, b.size, loops, count) and self.line_constants is not None:
-            return self.formula.lines, self.line_constants
-        return None if self.constants is None else (self.formula.kernel, self.constants)
+    def _step(self, a: np.ndarray, b: np.ndarray, loops: np.ndarray, out: np.ndarray) -> Step:
+        """The call for flat arrays: a formula that is worth its proof by now, or the table."""
+        if self.done[0] >= _WORTH_A_PROOF:
+            if suits(a.size, b.size, loops, out.size) and self.line_constants is not None:
+                return self.formula.lines.ready, (a, b, loops, self.line_constants, out)
+            if self.constants is not None:
+                return self.formula.kernel.ready, (a, b, loops, self.constants, out)
+        return _lookup_pairs.ready, (_bits(a), _bits(b), self.table, loops, _bits(out))
 
     def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Results of shape (B, *output)."""
@@ -391,12 +390,8 @@ class Pairwise:
         a, b = a.reshape(-1), b.reshape(-1)
         if min(a.size, b.size) == 1 and has_byte_tables():
             self._with_one_value(a, b, flat)
-            return out
-        proven = self._proven(a, b, loops, flat.size)
-        if proven is not None:
-            proven[0](a, b, loops, proven[1], flat)
         else:
-            _lookup_pairs(_bits(a), _bits(b), self.table, loops, _bits(flat))
+            run_steps([self._step(a, b, loops, flat)])
         return out
 
     def _with_one_value(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
@@ -418,11 +413,7 @@ class Pairwise:
             loops = self._loops(a.shape[0], b.shape[0])
         if loops is None or max(a.shape[0], b.shape[0]) < ctx.rows:
             return self._bind_kernel(a, b, out)
-        a, b = a.reshape(-1), b.reshape(-1)
-        proven = self._proven(a, b, loops, flat.size)
-        if proven is not None:
-            return [(proven[0].ready, (a, b, loops, proven[1], flat))]
-        return [(_lookup_pairs.ready, (_bits(a), _bits(b), self.table, loops, _bits(flat)))]
+        return [self._step(a.reshape(-1), b.reshape(-1), loops, flat)]
 
     def _bind_kernel(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> list[Step]:
         """The exact kernel; what is broadcast is copied for it."""
