@@ -5,8 +5,10 @@ import gc
 import pytest
 
 from refmicro._collector import paused
+from refmicro.cli.main import main
 from refmicro.errors import InvalidModelError
 from refmicro.model.reader import parse_model
+from tests.models import ALL
 
 
 def test_as_it_was_afterwards():
@@ -32,4 +34,11 @@ def test_who_has_turned_it_off_finds_it_off():
 def test_an_error_turns_it_on_again():
     with pytest.raises(InvalidModelError):
         parse_model(b"no model")
+    assert gc.isenabled()
+
+
+def test_a_command_leaves_it_as_it_was(capsys):
+    assert gc.isenabled()
+    assert main(["estimate", str(ALL["hello_world_int8"]), "--json"]) == 0
+    assert capsys.readouterr().out
     assert gc.isenabled()

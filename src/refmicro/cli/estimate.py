@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from refmicro._collector import paused
 
 if TYPE_CHECKING:
     from refmicro.estimator import Report
@@ -49,12 +50,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+# Start-up is most of the work, and what is made here lives until the process ends.
+@paused()
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     limits = _limits(args.budget, args.board)
-    # Start-up is most of the work. Everything made here lives until the process ends, so looking
-    # for garbage is in vain, and no matrix product runs, so BLAS need not start its threads.
-    gc.disable()
+    # No matrix product runs, so BLAS need not start its threads.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from refmicro.estimator import estimate
 
